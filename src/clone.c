@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT
+/* sys.clone: a child that walks a program in shared memory, or runs a Lua function in a copy. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/single_threaded.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib.h"
+#include "program.h"
+#include "share.h"
+
+#define NAMESPACES                                                                                      \
+  (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET |            \
+   CLONE_NEWCGROUP | CLONE_NEWTIME)
+
+enum { FLAGS = 1, BODY, OPTIONS, PIDFD };
+
+static void reap(pid_t pid, int *status) {
+  while (waitpid(pid, status, __WALL) == -1 && errno == EINTR) {}
+}
+
+static int push_child(lua_State *L, pid_t pid, unsigned long long flags) {
+  lua_pushinteger(L, pid);
+  if (!(flags & CLONE_PIDFD)) return 1;
+  lua_pushvalue(L, PIDFD);
+  return 2;
+}
+
+/* Field of the options table, left on the stack; nil where there is none. */
+static int option(lua_State *L, const char *name) {
+  if (lua_istable(L, OPTIONS)) return lua_getfield(L, OPTIONS, name);
+  lua_pushnil(L);
+  return LUA_TNIL;
+}
+
+static void check_options(lua_State *L, bool is_program) {
+  static const char *const known[] = { "cgroup", "values", "born", "threads" };
+  if (lua_isnoneornil(L, OPTIONS)) return;
+  luaL_checktype(L, OPTIONS, LUA_TTABLE);
+  for (lua_pushnil(L); lua_next(L, OPTIONS); lua_pop(L, 1)) {
+    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+    bool fits = strcmp(name, known[0]) == 0;
+    for (int i = is_program ? 1 : 3; i <= (is_program ? 2 : 3); i++) fits = fits || strcmp(name, known[i]) == 0;
+    if (!fits) luaL_argerror(L, OPTIONS, lua_pushfstring(L, "unknown option \"%s\"", name));
+  }
+}
+
+static void set_cgroup(lua_State *L, struct clone_args *args) {
+  int fd;
+  if (option(L, "cgroup") != LUA_TNIL) {
+    if (!fd_of(L, -1, &fd)) luaL_argerror(L, OPTIONS, "cgroup: expected a descriptor");
+    args->flags |= CLONE_INTO_CGROUP;
+    args->cgroup = (uintptr_t)fd;
+  }
+  lua_pop(L, 1);
+}
+
+/* nil, "clone: step 3, mount: Permission denied", errno, 3 */
+static int push_failed_step(lua_State *L, const struct packed *packed, const struct start *s) {
+  const struct record *record = &packed->program.record;
+  int step = record->failed ? record->failed : record->at, status = 0;
+  const char *name = step ? packed->name[step - 1] : "the first step";
+  reap(s->pid, &status);
+  if (record->failed && record->error) sys_failure(L, record->error, "clone: step %d, %s", step, name);
+  else if (record->failed) {
+    luaL_pushfail(L);
+    lua_pushfstring(L, "clone: step %d, %s: returned %I", step, name, (lua_Integer)packed->program.value[step - 1]);
+    lua_pushinteger(L, 0);
+  } else {
+    luaL_pushfail(L);
+    lua_pushfstring(L, "clone: the child was killed by signal %d at step %d, %s", WTERMSIG(status), step, name);
+    lua_pushinteger(L, ECANCELED);
+  }
+  lua_pushinteger(L, step);
+  return 4;
+}
+
+static bool is_under_way(const struct packed *packed) {
+  const struct record *record = &packed->program.record;
+  if (record->failed) return false;
+  return record->done || (record->at > 0 && packed->program.op[record->at - 1].is_exec);
+}
+
+/* Through the go-between. Returns the status of the `born` function's call, whose values it leaves on the stack. */
+static int start_after_birth(lua_State *L, struct start *s) {
+  const unsigned long long first = s->child.flags & (CLONE_NEWUSER | CLONE_NEWNET);
+  s->between.flags = first;
+  s->child.flags &= ~first;
+  pid_t between = share_open(s);
+  if (between == -1) {
+    s->error = errno;
+    return LUA_OK;
+  }
+  lua_pushinteger(L, between);
+  int status = lua_pcall(L, 1, 1, 0);
+  share_close(s, between, status == LUA_OK && lua_toboolean(L, -1));
+  return status;
+}
+
+static int clone_program(lua_State *L, unsigned long long flags) {
+  struct packed *packed = luaL_checkudata(L, BODY, PROGRAM);
+  int *descriptor = descriptor_new(L), pidfd = -1;
+  bool has_values = option(L, "values") != LUA_TNIL;
+  if (has_values) luaL_argexpected(L, lua_istable(L, -1), OPTIONS, "table for values");
+  program_bind(L, BODY, has_values ? lua_gettop(L) : 0);
+  struct start s = { .program = &packed->program, .child.flags = flags };
+  set_cgroup(L, &s.child);
+  if (option(L, "born") == LUA_TNIL) {
+    s.child.pidfd = (uintptr_t)&pidfd;
+    share_start(&s);
+  } else {
+    s.child.flags &= ~(unsigned long long)CLONE_PIDFD; /* it would open in the go-between */
+    if (start_after_birth(L, &s) != LUA_OK) return lua_error(L);
+    if (s.pid && (flags & CLONE_PIDFD) && is_under_way(packed)) pidfd = (int)syscall(SYS_pidfd_open, s.pid, 0);
+  }
+  *descriptor = pidfd;
+  if (s.error) return sys_failure(L, s.error, "clone");
+  if (!s.pid) return sys_failure(L, ECANCELED, "clone");
+  if (!is_under_way(packed)) return push_failed_step(L, packed, &s);
+  return push_child(L, s.pid, flags);
+}
+
+/* In the child: whatever the function does, it ends here. */
+static _Noreturn void run_function(lua_State *L) {
+  lua_pushvalue(L, BODY);
+  int status = lua_pcall(L, 0, 1, 0), is_integer = 1;
+  lua_Integer code = 1;
+  if (status == LUA_OK && lua_type(L, -1) == LUA_TNUMBER) code = lua_tointegerx(L, -1, &is_integer);
+  else if (status == LUA_OK) code = !(lua_isnil(L, -1) || lua_toboolean(L, -1));
+  else fprintf(stderr, "%s\n", luaL_tolstring(L, -1, NULL));
+  fflush(NULL);
+  _exit(is_integer && code >= 0 && code <= 255 ? (int)code : 1);
+}
+
+/* malloc in the copy of a process with several threads may find a lock that nobody will release. */
+static bool has_threads(void) {
+  struct stat task;
+  return !__libc_single_threaded && stat("/proc/self/task", &task) == 0 && task.st_nlink > 3;
+}
+
+static int clone_function(lua_State *L, unsigned long long flags) {
+  int *descriptor = descriptor_new(L), pidfd = -1;
+  option(L, "threads");
+  if (!lua_toboolean(L, -1) && has_threads())
+    luaL_error(L, "clone: this process has several threads; a function in a copy of it may hang (threads = true allows it)");
+  lua_pop(L, 1);
+  struct clone_args args = { .flags = flags, .exit_signal = SIGCHLD, .pidfd = (uintptr_t)&pidfd };
+  set_cgroup(L, &args);
+  fflush(NULL);
+  long result = raw_call(SYS_clone3, (long)&args, sizeof args, 0, 0, 0, 0);
+  if (result == 0) run_function(L);
+  if (result < 0) return sys_failure(L, (int)-result, "clone");
+  *descriptor = pidfd;
+  return push_child(L, (pid_t)result, flags);
+}
+
+/* clone(flags, program [, { values, born, cgroup }]) or clone(flags, function [, { threads, cgroup }]) → pid [, pidfd] */
+static int sys_clone(lua_State *L) {
+  arg_count(L, 3);
+  unsigned long long flags = (unsigned long long)arg_range(L, FLAGS, 0, INT64_MAX);
+  luaL_argcheck(L, !(flags & ~(unsigned long long)(NAMESPACES | CLONE_PIDFD)), FLAGS,
+                "expected CLONE_NEW… flags and CLONE_PIDFD");
+  bool is_function = lua_isfunction(L, BODY);
+  luaL_argexpected(L, is_function || luaL_testudata(L, BODY, PROGRAM), BODY, "program or function");
+  check_options(L, !is_function);
+  lua_settop(L, OPTIONS);
+  return is_function ? clone_function(L, flags) : clone_program(L, flags);
+}
+
+static const luaL_Reg functions[] = { { "clone", sys_clone }, { NULL, NULL } };
+
+void open_clone(lua_State *L) { luaL_setfuncs(L, functions, 0); }

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+/* Opening files. */
+#define _GNU_SOURCE
+#include "lib.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int opened_at(lua_State *L, int dirfd, const char *path, int flags, mode_t mode) {
+  int *descriptor = descriptor_new(L);
+  int fd = openat(dirfd, path, flags | O_CLOEXEC, mode), err = errno;
+  return sys_descriptor(L, descriptor, fd, err, "open %s", path);
+}
+
+static int sys_open(lua_State *L) {
+  arg_count(L, 3);
+  return opened_at(L, AT_FDCWD, arg_string(L, 1), arg_int(L, 2), arg_uint_or(L, 3, 0));
+}
+
+static int sys_openat(lua_State *L) {
+  arg_count(L, 4);
+  return opened_at(L, arg_fd(L, 1), arg_string(L, 2), arg_int(L, 3), arg_uint_or(L, 4, 0));
+}
+
+/* openat2(dirfd, path, flags, mode, resolve): the members of struct open_how in their order. */
+static int sys_openat2(lua_State *L) {
+  arg_count(L, 5);
+  int dirfd = arg_fd(L, 1);
+  const char *path = arg_string(L, 2);
+  struct open_how how = { .flags = arg_uint(L, 3) | O_CLOEXEC, .mode = arg_uint(L, 4), .resolve = arg_uint(L, 5) };
+  int *descriptor = descriptor_new(L);
+  int fd = (int)syscall(SYS_openat2, dirfd, path, &how, sizeof how), err = errno;
+  return sys_descriptor(L, descriptor, fd, err, "openat2 %s", path);
+}
+
+static const luaL_Reg functions[] = {
+  { "open", sys_open },
+  { "openat", sys_openat },
+  { "openat2", sys_openat2 },
+  { NULL, NULL },
+};
+
+void open_file(lua_State *L) { luaL_setfuncs(L, functions, 0); }

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+/* Who the calling process is: user and group ids. */
+#define _GNU_SOURCE
+#include "lib.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define GETTER(name)                      \
+  static int sys_##name(lua_State *L) {   \
+    arg_count(L, 0);                      \
+    lua_pushinteger(L, name());           \
+    return 1;                             \
+  }
+GETTER(getuid)
+GETTER(geteuid)
+GETTER(getgid)
+GETTER(getegid)
+
+static int sys_getresuid(lua_State *L) {
+  arg_count(L, 0);
+  uid_t real, effective, saved;
+  getresuid(&real, &effective, &saved);
+  lua_pushinteger(L, real);
+  lua_pushinteger(L, effective);
+  lua_pushinteger(L, saved);
+  return 3;
+}
+
+static int sys_getresgid(lua_State *L) {
+  arg_count(L, 0);
+  gid_t real, effective, saved;
+  getresgid(&real, &effective, &saved);
+  lua_pushinteger(L, real);
+  lua_pushinteger(L, effective);
+  lua_pushinteger(L, saved);
+  return 3;
+}
+
+static int sys_setresuid(lua_State *L) {
+  arg_count(L, 3);
+  int result = setresuid(arg_id(L, 1), arg_id(L, 2), arg_id(L, 3)), err = errno;
+  return sys_status(L, result, err, "setresuid");
+}
+
+static int sys_setresgid(lua_State *L) {
+  arg_count(L, 3);
+  int result = setresgid(arg_id(L, 1), arg_id(L, 2), arg_id(L, 3)), err = errno;
+  return sys_status(L, result, err, "setresgid");
+}
+
+static int sys_getgroups(lua_State *L) {
+  arg_count(L, 0);
+  int count = getgroups(0, NULL), err = errno;
+  if (count == -1) return sys_failure(L, err, "getgroups");
+  gid_t *gids = lua_newuserdatauv(L, ((size_t)count + 1) * sizeof *gids, 0);
+  count = getgroups(count, gids);
+  err = errno;
+  if (count == -1) return sys_failure(L, err, "getgroups");
+  lua_createtable(L, count, 0);
+  for (int i = 0; i < count; i++) {
+    lua_pushinteger(L, gids[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+  return 1;
+}
+
+static int sys_setgroups(lua_State *L) {
+  arg_count(L, 1);
+  size_t count;
+  gid_t *gids = arg_gids(L, 1, &count);
+  int result = setgroups(count, gids), err = errno;
+  return sys_status(L, result, err, "setgroups");
+}
+
+static const luaL_Reg functions[] = {
+  { "getuid", sys_getuid },       { "geteuid", sys_geteuid },     { "getgid", sys_getgid },
+  { "getegid", sys_getegid },     { "getresuid", sys_getresuid }, { "getresgid", sys_getresgid },
+  { "setresuid", sys_setresuid }, { "setresgid", sys_setresgid }, { "getgroups", sys_getgroups },
+  { "setgroups", sys_setgroups }, { NULL, NULL },
+};
+
+void open_identity(lua_State *L) { luaL_setfuncs(L, functions, 0); }

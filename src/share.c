@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT
+/* Children that share the caller's memory: the stack, the signals and the dumpable flag around them.
+ *
+ * Where somebody else must write the child's id maps, a go-between stands in for it:
+ *
+ *   caller       clone3(CLONE_VM | CLONE_NEWUSER …)                   the go-between is born in the new user namespace
+ *   go-between   closes its copy of go's write end, reads from go     a caller that dies ends it
+ *   caller       writes the maps of the go-between
+ *   caller       writes a byte to go, waits                           or closes go, which gives up
+ *   go-between   clone3(CLONE_VM | CLONE_VFORK | CLONE_PARENT …)      the child, which is the caller's own
+ *   child        walks its program, executes
+ *   go-between   ends
+ *   caller       goes on when both have let go of its memory, whoever was killed on the way */
+#define _GNU_SOURCE
+#include "share.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { STACK = 64 * 1024 };
+
+/* Stacks for a child and a go-between. The last pair is kept for the next start of any thread. */
+static _Atomic(char *) spare;
+
+static char *take_stacks(void) {
+  char *stacks = atomic_exchange(&spare, NULL);
+  if (stacks) return stacks;
+  stacks = mmap(NULL, 2 * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  return stacks == MAP_FAILED ? NULL : stacks;
+}
+
+static void give_stacks(char *stacks) {
+  char *other = atomic_exchange(&spare, stacks);
+  if (other) munmap(other, 2 * STACK);
+}
+
+/* setresuid in a child that shares our memory makes us undumpable. The flag belongs to the memory, so it is put
+ * back only when no such child is left: earlier, the child's new user could look into the memory through it. */
+static pthread_mutex_t sharing = PTHREAD_MUTEX_INITIALIZER;
+static int sharers, dumpable;
+
+static void begin_sharing(void) {
+  pthread_mutex_lock(&sharing);
+  if (sharers++ == 0) dumpable = prctl(PR_GET_DUMPABLE);
+  pthread_mutex_unlock(&sharing);
+}
+
+static void end_sharing(void) {
+  pthread_mutex_lock(&sharing);
+  if (--sharers == 0 && dumpable == 1 && prctl(PR_GET_DUMPABLE) != 1) prctl(PR_SET_DUMPABLE, 1);
+  pthread_mutex_unlock(&sharing);
+}
+
+/* Without the C library, which leaves its own two signals open. */
+static void block_all(unsigned long long *old) {
+  unsigned long long all = ~0ULL;
+  raw_call(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)old, _NSIG / CHAR_BIT, 0, 0);
+}
+
+static void restore_mask(const unsigned long long *old) {
+  raw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)old, 0, _NSIG / CHAR_BIT, 0, 0);
+}
+
+static int enter(struct start *s) {
+  s->stacks = take_stacks();
+  if (!s->stacks) return -1;
+  s->child.stack = (uintptr_t)s->stacks;
+  s->between.stack = (uintptr_t)s->stacks + STACK;
+  s->child.stack_size = s->between.stack_size = STACK;
+  begin_sharing();
+  block_all(&s->blocked);
+  return 0;
+}
+
+static void leave(struct start *s) {
+  end_sharing();
+  give_stacks(s->stacks);
+  restore_mask(&s->blocked);
+}
+
+static void run_child(void *arg) {
+  struct start *s = arg;
+  walk(s->program);
+}
+
+int share_start(struct start *s) {
+  if (enter(s) == -1) {
+    s->error = ENOMEM;
+    return -1;
+  }
+  s->child.flags |= CLONE_VM | CLONE_VFORK | CLONE_CLEAR_SIGHAND;
+  s->child.exit_signal = SIGCHLD;
+  long result = clone3_on_stack(&s->child, run_child, s);
+  leave(s);
+  if (result < 0) s->error = (int)-result;
+  else s->pid = (pid_t)result;
+  return result < 0 ? -1 : 0;
+}
+
+__attribute__((no_sanitize("address", "undefined", "thread"))) static void run_between(void *arg) {
+  struct start *s = arg;
+  char byte;
+  raw_call(SYS_close, s->go[1], 0, 0, 0, 0, 0);
+  if (raw_call(SYS_read, s->go[0], (long)&byte, 1, 0, 0, 0) == 1) {
+    raw_call(SYS_close, s->go[0], 0, 0, 0, 0, 0);
+    long result = clone3_on_stack(&s->child, run_child, s);
+    if (result < 0) s->error = (int)-result;
+  }
+  for (;;) raw_call(SYS_exit_group, 0, 0, 0, 0, 0, 0);
+}
+
+pid_t share_open(struct start *s) {
+  if (pipe2(s->go, O_CLOEXEC) == -1) return -1;
+  if (enter(s) == -1) {
+    close(s->go[0]);
+    close(s->go[1]);
+    return -1;
+  }
+  s->between_lives = 1;
+  s->between.flags |= CLONE_VM | CLONE_CLEAR_SIGHAND | CLONE_CHILD_CLEARTID;
+  s->between.child_tid = (uintptr_t)&s->between_lives;
+  s->child_lives = 1;
+  s->child.flags |= CLONE_VM | CLONE_VFORK | CLONE_PARENT | CLONE_CHILD_CLEARTID | CLONE_PARENT_SETTID;
+  s->child.child_tid = (uintptr_t)&s->child_lives;
+  s->child.parent_tid = (uintptr_t)&s->pid;
+  long result = clone3_on_stack(&s->between, run_between, s);
+  if (result < 0) {
+    close(s->go[0]);
+    close(s->go[1]);
+    leave(s);
+    errno = (int)-result;
+    return -1;
+  }
+  return (pid_t)result;
+}
+
+static void wait_until_clear(_Atomic int *word) {
+  while (atomic_load(word) != 0) syscall(SYS_futex, word, FUTEX_WAIT, 1, NULL, NULL, 0);
+}
+
+void share_close(struct start *s, pid_t between, int go) {
+  char byte = 0;
+  if (go) (void)!write(s->go[1], &byte, 1); /* no SIGPIPE: the caller has the read end open */
+  close(s->go[0]);
+  close(s->go[1]);
+  wait_until_clear(&s->between_lives);
+  if (s->pid != 0) wait_until_clear(&s->child_lives);
+  while (waitpid(between, NULL, __WALL) == -1 && errno == EINTR) {}
+  leave(s);
+}

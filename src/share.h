@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT
+ * Starting a child that shares the caller's memory until it executes another program. */
+#ifndef CASULO_SHARE_H
+#define CASULO_SHARE_H
+
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "clone3.h"
+#include "walk.h"
+
+/* One start. It lives on the caller's stack, which stays until nobody else uses it. */
+struct start {
+  struct program *program;
+  struct clone_args child, between;
+  int go[2];                  /* the go-between waits for a byte, or for the caller's end */
+  char *stacks;               /* the child's and the go-between's */
+  unsigned long long blocked; /* the caller's signal mask, while all are blocked */
+  int error;                  /* errno of the clone that failed */
+  pid_t pid;
+  _Atomic int child_lives, between_lives; /* cleared by the kernel when that process has let go of the memory */
+};
+
+/* A child of vfork's kind: returns when it has executed or ended. -1 with start->error: there was none. */
+int share_start(struct start *start);
+
+/* The same in two halves: the first makes the go-between and returns its pid, or -1 with errno; the second lets it start
+ * the child, or gives up. */
+pid_t share_open(struct start *start);
+void share_close(struct start *start, pid_t between, int go);
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT
+ * A program of system calls, and the loop that walks it. No Lua, no libc: a child that shares
+ * its parent's memory runs this, and may be killed at any instant. */
+#ifndef CASULO_WALK_H
+#define CASULO_WALK_H
+
+#include <stdbool.h>
+
+enum { WALK_ARGS = 6, WALK_TOLERATED = 4 };
+
+struct op {
+  long nr;
+  long arg[WALK_ARGS];
+  short from[WALK_ARGS]; /* 1 + an index into `value` that takes the place of `arg`, or 0 */
+  int tolerate[WALK_TOLERATED];
+  bool exact, is_exec; /* exact: any result but `expect` is a failure */
+  long expect;
+};
+
+/* What the child writes while it walks, and the parent reads when it is gone. */
+struct record {
+  int at;     /* the step begun last, from 1 */
+  int failed; /* the step that failed, or 0 */
+  int error;  /* its errno; 0: the call succeeded with another result than the expected */
+  bool done;  /* the last step succeeded, and none was an exec */
+};
+
+struct program {
+  int count;
+  struct op *op;
+  long *value; /* results of the steps, then the inputs */
+  struct record record;
+};
+
+long raw_call(long nr, long a, long b, long c, long d, long e, long f);
+_Noreturn void walk(struct program *program);
+
+#endif
