@@ -1,0 +1,204 @@
+-- SPDX-License-Identifier: MIT
+--- Plans in words: a call in C's own form, with its flags decoded, beside its reason.
+-- @module casulo.explain
+
+local plan = require "casulo.plan"
+local sys = require "casulo.sys"
+
+local explain = {}
+
+local WIDEST = 100 -- a call that is longer pushes its reason to the right
+
+local function is_ref(value) return type(value) == "table" and value.ref end
+
+local function quoted(value)
+  if value == nil then return "NULL" end
+  if type(value) ~= "string" then return is_ref(value) and value.ref or tostring(value) end
+  local text = value:gsub('[%c"\\\x7f-\xff]', function(char)
+    return ({ ["\n"] = "\\n", ["\t"] = "\\t", ['"'] = '\\"', ["\\"] = "\\\\" })[char] or ("\\%03o"):format(char:byte())
+  end)
+  return ('"%s"'):format(text)
+end
+
+-- Bits of one meaning share a prefix; a value of more than one bit is a combination, not a flag.
+local function flags(prefix, names)
+  local bits
+  local function gather()
+    bits = {}
+    for name, value in pairs(sys) do
+      local fits = names and names:find((" %s "):format(name), 1, true) or not names and name:find("^" .. prefix)
+      if fits and math.type(value) == "integer" and value > 0 and value & (value - 1) == 0 then
+        bits[#bits + 1] = { value, name }
+      end
+    end
+    table.sort(bits, function(a, b) return a[1] < b[1] end)
+  end
+  return function(value)
+    if math.type(value) ~= "integer" then return quoted(value) end
+    if not bits then gather() end
+    local found, rest = {}, value
+    for _, bit in ipairs(bits) do
+      if rest & bit[1] ~= 0 then
+        found[#found + 1] = bit[2]
+        rest = rest & ~bit[1]
+      end
+    end
+    if rest ~= 0 or #found == 0 then found[#found + 1] = rest < 10 and tostring(rest) or ("0x%x"):format(rest) end
+    return table.concat(found, "|")
+  end
+end
+
+local function one_of(prefix, pattern)
+  return function(value)
+    for name, constant in pairs(sys) do
+      if constant == value and name:find("^" .. prefix) and name:find(pattern or "") then return name end
+    end
+    return quoted(value)
+  end
+end
+
+local function number(value)
+  if value == nil then return "0" end
+  return quoted(value)
+end
+local function octal(value) return math.type(value) == "integer" and ("%04o"):format(value) or quoted(value) end
+local function node_mode(value) return ("S_IFREG|%04o"):format(value & 4095) end
+local function descriptor(value)
+  if value == nil then return "0" end
+  return value == sys.AT_FDCWD and "AT_FDCWD" or quoted(value)
+end
+local function with_length(value) return ("%s, %d"):format(quoted(value), #value) end
+local function list(value)
+  local items = {}
+  for i, item in ipairs(value) do items[i] = quoted(item) end
+  return ("[%s]"):format(table.concat(items, ", "))
+end
+local function environment(value) return ("[/* %d variables */]"):format(#value) end
+local function groups(value) return ("%d, %s"):format(#value, list(value)) end
+local signal = one_of("SIG", "^SIG%u")
+local function signals(value)
+  local items = {}
+  for i, item in ipairs(value) do items[i] = signal(item) end
+  return ("[%s], NULL"):format(table.concat(items, ", "))
+end
+local disposition = one_of("SIG_", "^SIG_[DI]")
+
+local attribute_bits = flags "MOUNT_ATTR_"
+local function attribute_set(value)
+  local set = string.unpack("=I8", value)
+  return ("{attr_set=%s}, %d"):format(attribute_bits(set), #value)
+end
+
+local interface_bits = flags "IFF_"
+local function interface(value)
+  local name, bits = string.unpack("z", value), string.unpack("=I2", value, 17)
+  return ("{ifr_name=%s, ifr_flags=%s}"):format(quoted(name), interface_bits(bits))
+end
+
+local poll_bits = flags "POLL"
+local function poll_list(value)
+  local items = {}
+  for i, entry in ipairs(value) do items[i] = ("{%s, %s}"):format(descriptor(entry.fd), poll_bits(entry.events)) end
+  return ("[%s], %d"):format(table.concat(items, ", "), #value)
+end
+
+local open_flags = flags("O_")
+local function open_mode(value)
+  local access = { [0] = "O_RDONLY", "O_WRONLY", "O_RDWR" }
+  local rest = value & ~3
+  return access[value & 3] .. (rest ~= 0 and "|" .. open_flags(rest) or "")
+end
+
+local clone_bits, mount_bits, attributes = flags "CLONE_NEW", flags "MS_", attribute_bits
+local tree_bits = flags(nil, " OPEN_TREE_CLONE OPEN_TREE_CLOEXEC AT_RECURSIVE ")
+local at_bits = flags(nil, " AT_RECURSIVE AT_EMPTY_PATH ")
+local dir = descriptor
+
+-- What stands at each place; a call that is missing here prints its values as they are.
+local ARGUMENTS = {
+  _exit = { number },
+  chdir = { quoted }, chroot = { quoted }, close = { descriptor }, fchdir = { descriptor },
+  close_range = { number, number, flags "CLOSE_RANGE_" },
+  dup2 = { descriptor, number },
+  execve = { quoted, list, environment }, fexecve = { descriptor, list, environment },
+  fsconfig = { descriptor, one_of "FSCONFIG_", quoted, quoted, number },
+  fsmount = { descriptor, flags "FSMOUNT_", attributes },
+  fsopen = { quoted, flags "FSOPEN_" },
+  ioctl = { descriptor, one_of "SIOC", interface },
+  mkdirat = { dir, quoted, octal }, mknodat = { dir, quoted, node_mode, number },
+  mount = { quoted, quoted, quoted, mount_bits, quoted },
+  mount_setattr = { dir, quoted, at_bits, attribute_set },
+  move_mount = { dir, quoted, dir, quoted, flags "MOVE_MOUNT_" },
+  open = { quoted, open_mode }, openat = { dir, quoted, open_mode },
+  open_tree = { dir, quoted, tree_bits },
+  pidfd_open = { number, number },
+  pivot_root = { quoted, quoted },
+  poll = { poll_list, number },
+  prctl = { one_of "PR_[SGC]", signal, number, number, number },
+  setdomainname = { with_length }, sethostname = { with_length },
+  setgroups = { groups }, setns = { descriptor, clone_bits }, unshare = { clone_bits },
+  setresgid = { number, number, number }, setresuid = { number, number, number },
+  signal = { signal, disposition }, sigprocmask = { one_of("SIG_", "^SIG_[BUS]"), signals },
+  socket = { one_of "AF_", flags(nil, " SOCK_STREAM SOCK_DGRAM SOCK_CLOEXEC "), number },
+  symlinkat = { quoted, dir, quoted },
+  umask = { octal }, umount2 = { quoted, flags(nil, " MNT_FORCE MNT_DETACH MNT_EXPIRE UMOUNT_NOFOLLOW ") },
+  write = { descriptor, with_length },
+}
+local AT_LEAST = { mount = 5, fsconfig = 5, pidfd_open = 2, mknodat = 4 } -- arguments that a step may leave out
+
+--- One step in C's own form: `mount(NULL, "/", NULL, MS_REC|MS_PRIVATE, NULL)`.
+-- @param step a step
+-- @treturn string
+function explain.call(step)
+  if type(step) == "function" then
+    local info = debug.getinfo(step, "S")
+    return ("function at %s:%d"):format(info.short_src, info.linedefined)
+  end
+  local formats, texts = ARGUMENTS[step[1]] or {}, {}
+  for i = 1, math.max(plan.arity(step), AT_LEAST[step[1]] or 0) do
+    texts[i] = (formats[i] or quoted)(step[i + 1])
+  end
+  return ("%s(%s)"):format(step[1], table.concat(texts, ", "))
+end
+
+--- The line of a clone.
+-- @tparam integer clone_flags
+-- @treturn string
+function explain.clone(clone_flags) return ("clone(%s)"):format(clone_bits(clone_flags)) end
+
+local function line(step, indent)
+  local call = explain.call(step)
+  if type(step) == "function" then return { indent .. call, "Lua code of your own" } end
+  if step.expect then call = ("%s = %d"):format(call, step.expect) end
+  if step.as then call = ("%s → %s"):format(call, step.as) end
+  return { indent .. call, step.why or "" }
+end
+
+-- Lua counts bytes, a terminal characters.
+local function padded(text, width) return text .. (" "):rep(width - utf8.len(text, 1, -1, true)) end
+
+--- The plan in words.
+-- @tparam plan the_plan
+-- @tparam[opt] string clone how the line of the clone reads
+-- @tparam[opt] string why
+-- @treturn string
+function explain.plan(the_plan, clone, why)
+  local lines = {}
+  local function phase(name, indent)
+    for _, step in ipairs(the_plan:phase(name)) do lines[#lines + 1] = line(step, indent) end
+  end
+  phase("before", "")
+  if clone then lines[#lines + 1] = { clone, why } end
+  phase("born", "")
+  phase("child", clone and "  " or "")
+  phase("after", "")
+  local width = 0
+  for _, item in ipairs(lines) do
+    local length = utf8.len(item[1], 1, -1, true)
+    if length <= WIDEST and length > width then width = length end
+  end
+  for i, item in ipairs(lines) do lines[i] = padded(item[1], width) .. "  " .. item[2] end
+  return table.concat(lines, "\n") .. "\n"
+end
+
+return explain

@@ -1,0 +1,31 @@
+-- SPDX-License-Identifier: MIT
+--- The known name that a mistyped one was probably meant to be.
+-- @module casulo.nearest
+
+-- Levenshtein's distance, with one row of the matrix.
+local function distance(a, b)
+  local row = {}
+  for j = 0, #b do row[j] = j end
+  for i = 1, #a do
+    local diagonal
+    diagonal, row[0] = row[0], i
+    for j = 1, #b do
+      local cost = a:byte(i) == b:byte(j) and 0 or 1
+      diagonal, row[j] = row[j], math.min(row[j] + 1, row[j - 1] + 1, diagonal + cost)
+    end
+  end
+  return row[#b]
+end
+
+--- The nearest name.
+-- @tparam string name what was written
+-- @tparam table known a set of names
+-- @treturn ?string nil where none is near
+return function(name, known)
+  local best, least
+  for candidate in pairs(known) do
+    local far = distance(name:lower(), candidate)
+    if not least or far < least or (far == least and candidate < best) then best, least = candidate, far end
+  end
+  return best and least <= math.max(2, #best // 2) and best or nil
+end

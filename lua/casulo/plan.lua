@@ -1,0 +1,180 @@
+-- SPDX-License-Identifier: MIT
+--- Plans: ordered lists of steps, as plain data.
+--
+-- A step is one system call, its arguments and one sentence why:
+--
+--     { "mount", nil, "/", nil, sys.MS_REC | sys.MS_PRIVATE, why = "mounts made here stay here" }
+--
+-- An argument is an integer, a string, nil (NULL), a list, or `ref "name"`: the result of the
+-- earlier step with `as = "name"`. C structures are strings made with `string.pack`.
+-- Further fields: `tolerate`, the errnos that are no failure; `expect`, the only result that is none;
+-- `undo`, the step that takes it back when a later one fails; `phase`, one of
+--
+-- * `before`: by the caller, before the clone
+-- * `born`: by the caller, while the child waits in its new namespaces
+-- * `child`: by the child (the default)
+-- * `after`: by the caller, when the child has executed
+--
+-- A step may also be a Lua function, which is called with the values of the earlier steps.
+-- @module casulo.plan
+
+local plan = {}
+local Plan = {}
+Plan.__index = Plan
+
+local FIELDS = { as = true, why = true, tolerate = true, expect = true, undo = true, phase = true }
+local PHASES = { before = true, born = true, child = true, after = true }
+
+--- The result of an earlier step, or a value that is known only when the plan runs.
+-- @tparam string name what the step says in `as`
+-- @treturn table an argument for a step
+function plan.ref(name)
+  assert(type(name) == "string", "ref: expected a name")
+  return { ref = name }
+end
+
+--- How many arguments a step has; nil is one too.
+-- @tparam table step
+-- @treturn integer
+function plan.arity(step)
+  local last = 1
+  for key in pairs(step) do
+    if math.type(key) == "integer" and key > last then last = key end
+  end
+  return last - 1
+end
+
+local function check_step(step, position)
+  for key in pairs(step) do
+    if math.type(key) ~= "integer" and not FIELDS[key] then
+      error(("plan: step %d (%s): unknown field %s"):format(position, step[1], key), 0)
+    end
+  end
+  if step.phase and not PHASES[step.phase] then
+    error(("plan: step %d (%s): unknown phase %s"):format(position, step[1], tostring(step.phase)), 0)
+  end
+end
+
+local function append(steps, item)
+  if type(item) == "function" or (type(item) == "table" and type(item[1]) == "string") then
+    steps[#steps + 1] = item
+    if type(item) == "table" then check_step(item, #steps) end
+  elseif type(item) == "table" then
+    for _, inner in ipairs(getmetatable(item) == Plan and item.steps or item) do append(steps, inner) end
+  else
+    error(("plan: item %d: expected a step, a list of steps or a function, got %s"):format(#steps + 1, type(item)), 0)
+  end
+end
+
+--- Makes a plan. Lists in the list, as the recipes return them, are laid out flat.
+-- @tparam table list steps, lists of steps, plans and functions
+-- @treturn plan
+function plan.new(list)
+  assert(type(list) == "table", "plan: expected a list of steps")
+  local steps = {}
+  append(steps, getmetatable(list) == Plan and list or { table.unpack(list) })
+  return setmetatable({ steps = steps }, Plan)
+end
+
+--- The steps of one phase, in order.
+-- @tparam string phase
+-- @treturn table
+function Plan:phase(phase)
+  local steps = {}
+  for _, step in ipairs(self.steps) do
+    local own = type(step) == "table" and step.phase or "child"
+    if own == phase then steps[#steps + 1] = step end
+  end
+  return steps
+end
+
+--- Whether a Lua function is among the child's steps, so that it needs a copy of the caller's memory.
+function Plan:has_functions()
+  for _, step in ipairs(self.steps) do
+    if type(step) == "function" then return true end
+  end
+  return false
+end
+
+local function resolve(argument, values)
+  if type(argument) ~= "table" then return argument end
+  if argument.ref then
+    local value = values[argument.ref]
+    if value == nil then error(("plan: no value for ref %q"):format(argument.ref), 0) end
+    return value
+  end
+  local copy = {}
+  for key, value in pairs(argument) do copy[key] = resolve(value, values) end
+  return copy
+end
+
+local function tolerates(step, errno)
+  for _, tolerated in ipairs(step.tolerate or {}) do
+    if tolerated == errno then return true end
+  end
+  return false
+end
+
+local function call(step, sys, values)
+  local name, count = step[1], plan.arity(step)
+  local arguments = {}
+  for i = 1, count do arguments[i] = resolve(step[i + 1], values) end
+  local perform = sys[name] or error(("plan: no call %s"):format(name), 0)
+  local result, message, errno = perform(table.unpack(arguments, 1, count))
+  if result == nil then
+    if tolerates(step, errno) then return true end
+    return nil, { step = step, message = message, errno = errno }
+  end
+  if step.expect and result ~= step.expect then
+    return nil, { step = step, message = ("%s: returned %s"):format(name, tostring(result)), errno = 0 }
+  end
+  if step.as then values[step.as] = result end
+  return true
+end
+
+local function perform(step, sys, values)
+  if type(step) == "table" then return call(step, sys, values) end
+  local ok, message = xpcall(step, function(message)
+    return type(message) == "string" and message or tostring(message)
+  end, values)
+  if ok then return true end
+  return nil, { step = step, message = message }
+end
+
+--- Runs steps one after another in this process. When one fails, those before it are undone, last first.
+-- @tparam table steps as `phase` returns them
+-- @param sys what makes the calls: `casulo.sys`, or a recorder
+-- @tparam table values results by name; grows
+-- @return true, or nil and `{ step, message, errno }`
+function plan.run(steps, sys, values)
+  for position, step in ipairs(steps) do
+    local ok, failure = perform(step, sys, values)
+    if not ok then
+      plan.undo(steps, position - 1, sys, values)
+      return nil, failure
+    end
+  end
+  return true
+end
+
+--- Undoes the first `count` steps, last first, as far as they say how.
+-- @tparam table steps
+-- @tparam integer count
+-- @param sys
+-- @tparam table values
+function plan.undo(steps, count, sys, values)
+  for position = count, 1, -1 do
+    local undo = type(steps[position]) == "table" and steps[position].undo
+    if undo then call(undo, sys, values) end
+  end
+end
+
+--- The plan in words: one call a line in C's own form, with its reason. Runs nothing.
+-- @tparam[opt] string clone how the line of the clone reads; the child's steps are indented below it
+-- @tparam[opt] string why its reason
+-- @treturn string
+function Plan:explain(clone, why)
+  return require "casulo.explain".plan(self, clone, why)
+end
+
+return plan

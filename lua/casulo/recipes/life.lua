@@ -1,0 +1,116 @@
+-- SPDX-License-Identifier: MIT
+--- A process's life: dying with its caller, its session, its streams, what it inherits, its program.
+-- @module casulo.recipes.life
+
+local plan = require "casulo.plan"
+local sys = require "casulo.sys"
+
+local ref = plan.ref
+local life = {}
+
+--- A descriptor that stands for the caller, opened before the clone. `die_with_caller` looks at it.
+-- @treturn table steps
+-- @see pidfd_open(2)
+function life.caller()
+  return {
+    { "getpid", as = "self", phase = "before", why = "who starts the container" },
+    { "pidfd_open", ref "self", as = "caller", phase = "before",
+      why = "a descriptor for the caller: unlike a PID it can never come to mean another process" },
+  }
+end
+
+--- The kernel kills this process when its caller dies.
+-- @tparam[opt] string again why it is asked a second time
+-- @treturn table steps
+-- @see PR_SET_PDEATHSIG(2const), poll(2)
+function life.die_with_caller(again)
+  return {
+    { "prctl", sys.PR_SET_PDEATHSIG, sys.SIGKILL,
+      why = again or "when the caller dies, the kernel kills this process too" },
+    { "poll", { { fd = ref "caller", events = sys.POLLIN } }, 0, expect = 0,
+      why = "a caller that died before that request is never noticed: so look, and stop if it has" },
+  }
+end
+
+--- A session of its own.
+-- @treturn table steps
+-- @see setsid(2)
+function life.session()
+  return {
+    { "setsid", why = "a session of its own: the caller's terminal is no longer this process's to control" },
+  }
+end
+
+--- The mode bits that files made from here on lack.
+-- @tparam integer mask
+-- @tparam string why
+-- @treturn table steps
+-- @see umask(2)
+function life.umask(mask, why)
+  return { { "umask", mask, why = why or "the mode bits that new files lack" } }
+end
+
+--- The working directory.
+-- @tparam string path
+-- @treturn table steps
+-- @see chdir(2)
+function life.cwd(path)
+  return { { "chdir", path, why = "the working directory of the command" } }
+end
+
+local STREAMS = { [0] = "stdin", "stdout", "stderr" }
+
+--- Standard streams other than the caller's, given as values of the same names.
+-- @tparam table redirected set of "stdin", "stdout", "stderr"
+-- @treturn table steps
+-- @see dup2(2)
+function life.streams(redirected)
+  local steps = {}
+  for number = 0, 2 do
+    local name = STREAMS[number]
+    if redirected[name] then
+      steps[#steps + 1] = { "dup2", ref(name), number, why = ("%s of the command"):format(name) }
+    end
+  end
+  return steps
+end
+
+--- Nothing of the caller's reaches the command: ignored signals, descriptors, blocked signals.
+-- @treturn table steps
+-- @see signal(7), close_range(2), sigprocmask(2)
+function life.clean()
+  return {
+    { "signal", sys.SIGPIPE, sys.SIG_DFL,
+      why = "a caller that ignores SIGPIPE, as servers do, must not make the command ignore it" },
+    { "signal", sys.SIGCHLD, sys.SIG_DFL, why = "nor SIGCHLD: the command could not wait for its children" },
+    { "close_range", 3, 0xffffffff, sys.CLOSE_RANGE_CLOEXEC,
+      why = "of the caller's descriptors only the standard streams survive the exec" },
+    { "sigprocmask", sys.SIG_SETMASK, {}, why = "all signals were blocked around the clone; the command gets them" },
+  }
+end
+
+--- Executes a command. A name without a slash is looked up in PATH, inside the root of this process.
+-- @tparam {string,...} command the argument vector
+-- @tparam {string,...} environment `NAME=value`
+-- @tparam string path directories to look in, separated by colons
+-- @treturn table steps
+-- @see execve(2), execvp(3)
+function life.exec(command, environment, path)
+  local name = command[1]
+  if name:find "/" then
+    return { { "execve", name, command, environment, why = "this process becomes the command" } }
+  end
+  local steps = {}
+  for directory in path:gmatch "[^:]+" do
+    steps[#steps + 1] = {
+      "execve", ("%s/%s"):format(directory, name), command, environment,
+      tolerate = { sys.ENOENT, sys.ENOTDIR, sys.EACCES },
+      why = #steps == 0 and "this process becomes the command: the first of that name in PATH" or "or the next",
+    }
+  end
+  if #steps == 0 then error("exec: PATH is empty", 0) end
+  steps[#steps].tolerate = nil
+  return steps
+end
+
+return life
