@@ -1,0 +1,220 @@
+-- SPDX-License-Identifier: MIT
+--- The command line.
+--
+-- The options are read by the few lines here: to load argparse takes as long as to start and run a container.
+-- @module casulo.cli
+
+local cli = {}
+
+local FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
+
+-- A mistake in the command line; anything else that is raised is casulo's own or the script's.
+local Mistake = {}
+local function mistake(text, ...) error(setmetatable({ text = text:format(...) }, Mistake), 0) end
+
+local function append(description, field, value)
+  description[field] = description[field] or {}
+  table.insert(description[field], value)
+end
+
+local function to_number(text, option) return tonumber(text) or mistake("%s: expected a number, got %q", option, text) end
+
+local function parse_bind(description, text)
+  local source, target, mode = text:match "^([^:]+):([^:]+):?(.*)$"
+  if not source or (mode ~= "" and mode ~= "ro" and mode ~= "rw") then
+    mistake("--bind: expected SOURCE:TARGET[:ro], got %q (--mount takes paths with colons)", text)
+  end
+  append(description, "mounts", { type = "bind", source = source, target = target, readonly = mode == "ro" })
+end
+
+local function parse_mount(description, text)
+  local mount = {}
+  for item in text:gmatch "[^,]+" do
+    local name, value = item:match "^(%w+)=(.*)$"
+    mount[name or item] = value == nil or value
+  end
+  mount.hidepid = mount.hidepid and math.tointeger(tonumber(mount.hidepid)) or mount.hidepid
+  append(description, "mounts", mount)
+end
+
+local function parse_share(description, text)
+  description.namespaces = description.namespaces or {}
+  for kind in text:gmatch "[^,]+" do description.namespaces[kind] = "host" end
+end
+
+local function parse_env(description, text)
+  local name, value = text:match "^([^=]+)=(.*)$"
+  if not name then mistake("--env: expected NAME=VALUE, got %q", text) end
+  description.env = description.env or {}
+  description.env[name] = value
+end
+
+-- Each option: its name, its value (nil for a switch), what it does to the description, what it is for.
+local OPTIONS = {
+  { "--rootfs", "DIR", function(d, v) d.rootfs = v end, "the directory that becomes /" },
+  { "--hostname", "NAME", function(d, v) d.hostname = v end, "the container's hostname" },
+  { "--bind", "SOURCE:TARGET[:ro]", parse_bind, "show a file or directory of the host inside" },
+  { "--tmpfs", "TARGET", function(d, v) append(d, "mounts", { type = "tmpfs", target = v }) end, "a file system in memory" },
+  { "--mount", "type=…,target=…,…", parse_mount, "any mount: type, source, target, readonly, size, …" },
+  { "--env", "NAME=VALUE", parse_env, "a variable of the command's environment" },
+  { "--user", "UID[:GID]", function(d, v) d.user = v end, "whom to run the command as" },
+  { "--cwd", "DIR", function(d, v) d.cwd = v end, "the working directory inside" },
+  { "--share", "NS,…", parse_share, "namespaces to share with the host: user pid uts ipc net cgroup" },
+  { "--net", "none|host", function(d, v) d.network = v end, "a loopback of its own, or the host's network" },
+  { "--readonly", nil, function(d) d.readonly = true end, "make the root read-only" },
+  { "--timeout", "SECONDS", function(d, v) d.timeout = to_number(v, "--timeout") end, "end the container after this time" },
+}
+
+local function find_option(name)
+  for _, option in ipairs(OPTIONS) do
+    if option[1] == name then return option end
+  end
+  local known = {}
+  for _, option in ipairs(OPTIONS) do known[option[1]] = true end
+  local near = require "casulo.nearest"(name, known)
+  mistake("unknown option %s%s (see --help)", name, near and ("; did you mean %s?"):format(near) or "")
+end
+
+-- → description of the options, the file, the command after --
+local function parse(arguments)
+  local description, file, command = {}, nil, nil
+  local i = 1
+  while i <= #arguments do
+    local word = arguments[i]
+    if word == "--" then
+      command = table.move(arguments, i + 1, #arguments, 1, {})
+      if not command[1] then mistake "expected a command after --" end
+      break
+    elseif word:sub(1, 1) == "-" and word ~= "-" then
+      local name, value = word:match "^(%-%-[^=]+)=(.*)$"
+      local option = find_option(name or word)
+      if option[2] and not value then
+        i = i + 1
+        value = arguments[i] or mistake("%s: expected %s", option[1], option[2])
+      elseif value and not option[2] then
+        mistake("%s takes no value", option[1])
+      end
+      option[3](description, value)
+    elseif file then
+      mistake("unexpected %q: the command goes after --", word)
+    else
+      file = word
+    end
+    i = i + 1
+  end
+  return description, file, command
+end
+
+local function load_file(file)
+  local chunk, message = loadfile(file)
+  if not chunk then mistake("%s", message) end
+  local returned = chunk(file)
+  if type(returned) ~= "table" then
+    mistake("%s: expected it to return a description or a container, got %s", file, type(returned))
+  end
+  return returned
+end
+
+-- The container that the words of run and explain describe.
+local function container_of(arguments)
+  local description, file, command = parse(arguments)
+  local new = require "casulo.container".new
+  description.command = command
+  if not file then
+    if not description.rootfs then mistake "expected a FILE.lua or --rootfs DIR (see --help)" end
+    return new(description)
+  end
+  local returned = load_file(file)
+  return returned.with and returned:with(description) or new(returned):with(description)
+end
+
+local function explain(arguments)
+  io.write(container_of(arguments):explain())
+  return 0
+end
+
+local function run(arguments)
+  local box = container_of(arguments)
+  local result, err, deaf_to = require "casulo.foreground"(box)
+  if not result then
+    io.stderr:write("casulo: ", tostring(err), "\n")
+    return err.kind == "not_found" and NOT_FOUND or err.kind == "not_executable" and NOT_EXECUTABLE or FAILED
+  end
+  if result.timed_out then io.stderr:write(("casulo: ended after %g seconds\n"):format(box.checked.timeout)) end
+  if result.lost then mistake("the exit status is lost: %s", result.lost) end
+  return result.exit_code or 128 + (deaf_to or result.signal)
+end
+
+local function rootfs(arguments)
+  local kind, directory = arguments[1], arguments[2]
+  if kind ~= "busybox" or not directory or arguments[3] then mistake "expected: casulo rootfs busybox DIR" end
+  local ok, message = pcall(require "casulo.rootfs".busybox, directory)
+  if not ok then mistake("%s", message) end
+  return 0
+end
+
+local function version()
+  print(require "casulo"._VERSION)
+  return 0
+end
+
+local COMMANDS = {
+  run = { run, "FILE.lua [options] [-- COMMAND…]\n       casulo run --rootfs DIR [options] [-- COMMAND…]",
+    "Runs a container in the foreground. FILE returns a description or a container.\n"
+      .. "Exits with the command's own status; 128+n when signal n ended it; 125 when casulo failed,\n"
+      .. "126 when the command cannot be executed, 127 when it is not found.", true },
+  explain = { explain, "FILE.lua [options] [-- COMMAND…]\n       casulo explain --rootfs DIR [options] [-- COMMAND…]",
+    "Prints every step of run and why. Runs nothing, and needs no privilege.", true },
+  rootfs = { rootfs, "busybox DIR",
+    "Makes a root file system of busybox in DIR. Where it is already, nothing changes." },
+  version = { version, "", "Prints casulo's version." },
+}
+local ORDER = { "run", "explain", "rootfs", "version" }
+
+local function help(name)
+  local command = COMMANDS[name]
+  if not command then
+    print "usage: casulo COMMAND …  (casulo COMMAND --help tells more)\n"
+    for _, each in ipairs(ORDER) do print(("  %-8s  %s"):format(each, COMMANDS[each][3]:match "^[^\n]+")) end
+    return 0
+  end
+  print(("usage: casulo %s %s\n\n%s"):format(name, command[2], command[3]))
+  if command[4] then print "\noptions:" end
+  for _, option in ipairs(command[4] and OPTIONS or {}) do
+    print(("  %-32s%s"):format(option[1] .. (option[2] and " " .. option[2] or ""), option[4]))
+  end
+  return 0
+end
+
+local function asks_for_help(arguments)
+  for _, word in ipairs(arguments) do
+    if word == "--" then return false end
+    if word == "--help" or word == "-h" then return true end
+  end
+end
+
+local function dispatch(name, arguments)
+  if not name then mistake "expected a command: run, explain, rootfs or version (see casulo --help)" end
+  if name == "--help" or name == "-h" or name == "help" then return help(arguments[1]) end
+  if name == "--version" then name = "version" end
+  local command = COMMANDS[name]
+  if not command then
+    local near = require "casulo.nearest"(name, COMMANDS)
+    mistake("unknown command %s%s (see casulo --help)", name, near and ("; did you mean %s?"):format(near) or "")
+  end
+  if asks_for_help(arguments) then return help(name) end
+  return command[1](arguments)
+end
+
+--- Runs the command line.
+-- @tparam {string,...} words what followed the program's name
+-- @treturn integer exit status
+function cli.main(words)
+  local ok, status = pcall(dispatch, words[1], table.move(words, 2, #words, 1, {}))
+  if ok then return status end
+  local text = getmetatable(status) == Mistake and status.text or tostring(status)
+  io.stderr:write("casulo: ", (text:gsub("\n", " ")), "\n")
+  return FAILED
+end
+
+return cli

@@ -1,0 +1,357 @@
+-- SPDX-License-Identifier: MIT
+--- Checks the description of a container, field by field, and fills in what it leaves out.
+--
+-- Whatever is wrong raises a string that begins with the path of the field:
+-- `container.mounts[2].target: expected an absolute path, got "tmp"`.
+-- @module casulo.description
+
+local description = {}
+
+local function shown(value)
+  if type(value) == "string" then return (("%q"):format(value):gsub("\\\n", "\\n")) end
+  if type(value) == "table" or type(value) == "userdata" or type(value) == "function" then return "a " .. type(value) end
+  return tostring(value)
+end
+
+local function wrong(path, expected, value)
+  error(("%s: expected %s, got %s"):format(path, expected, shown(value)), 0)
+end
+
+local function unknown(path, kind, name, known)
+  local near = type(name) == "string" and require "casulo.nearest"(name, known)
+  local names = {}
+  for candidate in pairs(known) do names[#names + 1] = candidate end
+  table.sort(names)
+  error(("%s: unknown %s %s; %s"):format(path, kind, shown(name),
+    near and ("did you mean %s?"):format(near) or "known: " .. table.concat(names, " ")), 0)
+end
+
+local check = {}
+
+function check.boolean(value, path)
+  if type(value) ~= "boolean" then wrong(path, "true or false", value) end
+  return value
+end
+
+function check.string(value, path)
+  if type(value) ~= "string" then wrong(path, "a string", value) end
+  if value:find("\0", 1, true) then error(path .. ": the string contains a NUL byte", 0) end
+  return value
+end
+
+function check.integer(value, path, least, most)
+  if math.type(value) ~= "integer" or value < least or value > most then
+    wrong(path, ("an integer from %d to %d"):format(least, most), value)
+  end
+  return value
+end
+
+function check.id(value, path) return check.integer(value, path, 0, 0xfffffffe) end
+
+function check.name(value, path)
+  check.string(value, path)
+  if #value < 1 or #value > 64 then
+    error(("%s: expected 1 to 64 bytes, as the kernel keeps, got %d"):format(path, #value), 0)
+  end
+  return value
+end
+
+function check.list(value, path, item)
+  if type(value) ~= "table" then wrong(path, "a list", value) end
+  for key in pairs(value) do
+    if math.type(key) ~= "integer" or key < 1 or key > #value then error(path .. ": expected a list without holes or names", 0) end
+  end
+  local checked = {}
+  for i, inner in ipairs(value) do checked[i] = item(inner, ("%s[%d]"):format(path, i)) end
+  return checked
+end
+
+function check.table(value, path, fields)
+  if type(value) ~= "table" then wrong(path, "a table", value) end
+  for key in pairs(value) do
+    if not fields[key] then unknown(path, "field", key, fields) end
+  end
+end
+
+-- Collapsed to a normal form; one that leads out of the root by its text is refused.
+function check.absolute(value, path)
+  check.string(value, path)
+  if value:sub(1, 1) ~= "/" then wrong(path, "an absolute path", value) end
+  local parts = {}
+  for part in value:gmatch "[^/]+" do
+    if part == ".." then wrong(path, "a path without ..", value) end
+    if part ~= "." then parts[#parts + 1] = part end
+  end
+  return "/" .. table.concat(parts, "/")
+end
+
+local function check_rootfs(value, path)
+  if value == nil then error(path .. ": required: a directory, or what a function of casulo.rootfs returns", 0) end
+  check.string(value, path)
+  if value == "" then wrong(path, "a directory", value) end
+  return value
+end
+
+local function check_command(value, path)
+  local command = check.list(value, path, check.string)
+  if not command[1] or command[1] == "" then error(path .. ": expected the name of a command and its arguments, got none", 0) end
+  return command
+end
+
+local function check_env(value, path)
+  if type(value) ~= "table" then wrong(path, "a table of names and values", value) end
+  local env = {}
+  for name, setting in pairs(value) do
+    if type(name) ~= "string" or name == "" or name:find "[=\0]" then wrong(path, "names without =", name) end
+    env[name] = check.string(setting, ("%s.%s"):format(path, name))
+  end
+  return env
+end
+
+local USER_FIELDS = { uid = true, gid = true, groups = true }
+local function check_user(value, path)
+  if type(value) == "string" then
+    local uid, gid = value:match "^(%d+):?(%d*)$"
+    if not uid then error(('%s: expected numbers, "UID" or "UID:GID", got %s'):format(path, shown(value)), 0) end
+    value = { uid = math.tointeger(tonumber(uid)), gid = math.tointeger(tonumber(gid ~= "" and gid or uid)) }
+  elseif type(value) == "number" then
+    value = { uid = value, gid = value }
+  end
+  check.table(value, path, USER_FIELDS)
+  local uid = check.id(value.uid, path .. ".uid")
+  return {
+    uid = uid,
+    gid = check.id(value.gid == nil and uid or value.gid, path .. ".gid"),
+    groups = value.groups and check.list(value.groups, path .. ".groups", check.id),
+  }
+end
+
+local KINDS = { user = true, pid = true, mount = true, uts = true, ipc = true, net = true, cgroup = true, time = true }
+local NOT_JOINED = { user = "a user namespace", pid = "a PID namespace", mount = "a mount namespace" }
+
+local function default_namespaces(host)
+  local new = { pid = true, mount = true, uts = true, ipc = true, net = true, cgroup = true }
+  new.user = host.uid ~= 0 or nil
+  return new
+end
+
+-- → the set of those that are new, and the paths of those that are joined
+local function check_namespaces(value, path, host)
+  if value == nil then return default_namespaces(host), {} end
+  if type(value) ~= "table" then wrong(path, "a list of namespaces", value) end
+  local new = value[1] == nil and next(value) ~= nil and default_namespaces(host) or {}
+  local joined = {}
+  for key, setting in pairs(value) do
+    local listed = math.type(key) == "integer"
+    local kind = listed and setting or key
+    if not KINDS[kind] then unknown(path, "namespace", kind, KINDS) end
+    if listed then
+      if value[kind] ~= nil then error(("%s.%s: it is listed as new, too"):format(path, kind), 0) end
+      new[kind] = true
+    else
+      new[kind] = nil
+      local inner = ("%s.%s"):format(path, kind)
+      if setting ~= "host" then
+        if NOT_JOINED[kind] then
+          error(('%s: %s cannot be joined at the start of a container; expected "host"'):format(inner, NOT_JOINED[kind]), 0)
+        end
+        if type(setting) ~= "string" or setting:sub(1, 1) ~= "/" then wrong(inner, '"host" or an absolute path', setting) end
+        joined[kind] = check.string(setting, inner)
+      end
+    end
+  end
+  return new, joined
+end
+
+local ATTRIBUTES = { readonly = "boolean", nosuid = "boolean", nodev = "boolean", noexec = "boolean" }
+local MOUNT_TYPES = { -- the fields of each, beside type, target and the attributes
+  bind = { source = true }, tmpfs = { size = true, mode = true },
+  proc = { hidepid = true }, sysfs = {}, devpts = {}, mqueue = {}, cgroup2 = {},
+}
+
+local function mount_fields(kind)
+  local fields = { type = true, target = true }
+  for name in pairs(ATTRIBUTES) do fields[name] = true end
+  for name in pairs(MOUNT_TYPES[kind]) do fields[name] = true end
+  return fields
+end
+
+local function check_size(value, path)
+  if math.type(value) == "integer" and value > 0 then return ("%d"):format(value) end
+  if type(value) == "string" and value:find "^%d+[kmgKMG%%]?$" then return value end
+  wrong(path, 'bytes, or a string such as "64m"', value)
+end
+
+local function check_mode(value, path)
+  if math.type(value) == "integer" and value >= 0 and value <= 4095 then return ("%o"):format(value) end
+  if type(value) == "string" and value:find "^[0-7][0-7]?[0-7]?[0-7]?$" then return value end
+  wrong(path, 'permission bits, or a string of octal digits such as "1777"', value)
+end
+
+local function check_mount(value, path)
+  if type(value) ~= "table" then wrong(path, "a table", value) end
+  if not MOUNT_TYPES[value.type] then unknown(path .. ".type", "mount type", value.type, MOUNT_TYPES) end
+  check.table(value, path, mount_fields(value.type))
+  local mount = { type = value.type, target = check.absolute(value.target, path .. ".target") }
+  if mount.target == "/" then error(path .. ".target: / is the root itself (see rootfs)", 0) end
+  for name in pairs(ATTRIBUTES) do
+    if value[name] ~= nil then mount[name] = check.boolean(value[name], ("%s.%s"):format(path, name)) end
+  end
+  if value.type == "bind" then
+    mount.source = check.string(value.source, path .. ".source")
+    if mount.source == "" then wrong(path .. ".source", "a path", mount.source) end
+  end
+  if value.size ~= nil then mount.size = check_size(value.size, path .. ".size") end
+  if value.mode ~= nil then mount.mode = check_mode(value.mode, path .. ".mode") end
+  if value.hidepid ~= nil then mount.hidepid = check.integer(value.hidepid, path .. ".hidepid", 0, 4) end
+  return mount
+end
+
+local function check_range(value, path)
+  local range = check.list(value, path, function(item, inner) return check.id(item, inner) end)
+  if #range ~= 3 or range[3] < 1 then error(path .. ": expected { container, host, count }", 0) end
+  return range
+end
+
+local function check_map(value, path)
+  local map = check.list(value, path, check_range)
+  if not map[1] then error(path .. ": expected at least one { container, host, count }", 0) end
+  return map
+end
+
+local function maps_id(map, id)
+  for _, range in ipairs(map) do
+    if id >= range[1] and id - range[1] < range[3] then return true end
+  end
+  return false
+end
+
+local function is_own(map, id) return #map == 1 and map[1][2] == id and map[1][3] == 1 end
+
+-- Who is who: the maps, by whom they are written, and the user that the command runs as.
+local function check_users(raw, path, checked, host)
+  local in_user_namespace = checked.new.user
+  for _, name in ipairs { "uid_map", "gid_map" } do
+    if raw[name] ~= nil and not in_user_namespace then
+      error(("%s.%s: there is no new user namespace to map (add \"user\" to namespaces)"):format(path, name), 0)
+    end
+  end
+  if raw.user ~= nil then checked.user = check_user(raw.user, path .. ".user") end
+  if not in_user_namespace then return end
+  checked.uid_map = raw.uid_map and check_map(raw.uid_map, path .. ".uid_map") or { { 0, host.uid, 1 } }
+  checked.gid_map = raw.gid_map and check_map(raw.gid_map, path .. ".gid_map") or { { 0, host.gid, 1 } }
+  checked.own_maps = is_own(checked.uid_map, host.uid) and is_own(checked.gid_map, host.gid)
+  if host.uid ~= 0 and not checked.own_maps then
+    error(("%s.%s: an ordinary user maps one id, the own: { { N, %d, 1 } }; more needs root"):format(path,
+      is_own(checked.uid_map, host.uid) and "gid_map" or "uid_map", is_own(checked.uid_map, host.uid) and host.gid or host.uid), 0)
+  end
+  for _, kind in ipairs { "uid", "gid" } do
+    local id = checked.user and checked.user[kind]
+    if id and not maps_id(checked[kind .. "_map"], id) then
+      error(("%s.user.%s: %d stands for nobody outside (see %s_map)"):format(path, kind, id, kind), 0)
+    end
+  end
+end
+
+local function check_stream(value, path)
+  if value == "inherit" or value == "null" or value == "pipe" then return value end
+  if io.type(value) == "file" or (type(value) == "userdata" and getmetatable(value).__name == "casulo.descriptor") then
+    return value
+  end
+  if math.type(value) == "integer" and value >= 0 then return value end
+  wrong(path, '"inherit", "null", "pipe", a file or a descriptor', value)
+end
+
+local function check_timeout(value, path)
+  if type(value) ~= "number" or value ~= value or value <= 0 or value > 1e9 then wrong(path, "seconds above 0", value) end
+  return value
+end
+
+local function check_network(value, path)
+  if value ~= "none" and value ~= "host" then wrong(path, '"none" or "host"', value) end
+  return value
+end
+
+local RUN_FIELDS = { stdin = check_stream, stdout = check_stream, stderr = check_stream, timeout = check_timeout }
+
+-- Fields that stand for themselves; the others depend on each other or on the host.
+local FIELDS = {
+  rootfs = check_rootfs, command = check_command, env = check_env, cwd = check.absolute,
+  inherit_env = function(value, path) return check.list(value, path, check.string) end,
+  umask = function(value, path) return check.integer(value, path, 0, 511) end,
+  hostname = check.name, domainname = check.name, readonly = check.boolean, standard_mounts = check.boolean,
+  mounts = function(value, path) return check.list(value, path, check_mount) end,
+  network = check_network,
+}
+local KNOWN = { namespaces = true, user = true, uid_map = true, gid_map = true }
+for name in pairs(FIELDS) do KNOWN[name] = true end
+for name in pairs(RUN_FIELDS) do KNOWN[name] = true end
+
+local function check_each(raw, path, fields, checked)
+  for name, checker in pairs(fields) do
+    if raw[name] ~= nil then checked[name] = checker(raw[name], ("%s.%s"):format(path, name)) end
+  end
+end
+
+local function check_consistency(checked, path, raw)
+  local new = checked.new
+  if not new.mount then
+    error(path .. '.namespaces: a root of its own needs a mount namespace of its own; add "mount"', 0)
+  end
+  for _, name in ipairs { "hostname", "domainname" } do
+    if checked[name] and not new.uts then
+      error(("%s.%s: it would rename the host; add \"uts\" to namespaces"):format(path, name), 0)
+    end
+  end
+  if raw.network == "none" and not new.net then
+    error(path .. '.network: "none" needs a network namespace of its own; add "net" to namespaces', 0)
+  end
+end
+
+--- Checks the fields that may differ from one run to the next: the streams and the timeout.
+-- @tparam ?table options
+-- @tparam string path how messages call it
+-- @treturn table
+function description.run_options(options, path)
+  local checked = {}
+  if options == nil then return checked end
+  check.table(options, path, RUN_FIELDS)
+  check_each(options, path, RUN_FIELDS, checked)
+  return checked
+end
+
+--- The set of namespaces that a list names.
+-- @tparam table list
+-- @tparam string path how messages call it
+-- @treturn table
+function description.namespaces(list, path)
+  local new = {}
+  for _, kind in ipairs(check.list(list, path, check.string)) do
+    if not KINDS[kind] then unknown(path, "namespace", kind, KINDS) end
+    new[kind] = true
+  end
+  return new
+end
+
+--- Checks a whole description.
+-- @tparam table raw
+-- @tparam table host facts of this host
+-- @treturn table the description with its defaults; `new` and `joined` stand for `namespaces`
+function description.check(raw, host)
+  local path = "container"
+  check.table(raw, path, KNOWN)
+  local checked = { command = { "/bin/sh" }, env = {}, cwd = "/", umask = 18, mounts = {}, standard_mounts = true }
+  check_rootfs(raw.rootfs, path .. ".rootfs")
+  check_each(raw, path, FIELDS, checked)
+  check_each(raw, path, RUN_FIELDS, checked)
+  checked.new, checked.joined = check_namespaces(raw.namespaces, path .. ".namespaces", host)
+  if checked.network == "host" then
+    if checked.joined.net then error(path .. '.network: "host", but namespaces joins another', 0) end
+    checked.new.net = nil
+  end
+  check_consistency(checked, path, raw)
+  check_users(raw, path, checked, host)
+  return checked
+end
+
+return description

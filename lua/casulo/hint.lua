@@ -1,0 +1,107 @@
+-- SPDX-License-Identifier: MIT
+--- What to do about a failure, where casulo can know.
+-- @module casulo.hint
+
+local sys = require "casulo.sys"
+
+local function sysctl(name)
+  local file <close> = io.open("/proc/sys/" .. name:gsub("%.", "/"))
+  return file and file:read "n"
+end
+
+-- The settings of a host that keep its users from making user namespaces, and the value that does.
+local USER_NAMESPACES = {
+  { "kernel.unprivileged_userns_clone", 0, 1 },
+  { "user.max_user_namespaces", 0, 15000 },
+  { "kernel.apparmor_restrict_unprivileged_userns", 1, 0 },
+}
+
+local function user_namespace_setting()
+  for _, setting in ipairs(USER_NAMESPACES) do
+    local name, forbids, allows = table.unpack(setting)
+    if sysctl(name) == forbids then
+      return ("this host lets its users make no user namespaces: sysctl %s is %d; root can set it: sysctl -w %s=%d"):format(
+        name, forbids, name, allows)
+    end
+  end
+end
+
+local LIMITS = {
+  { "CLONE_NEWUSER", "user.max_user_namespaces" }, { "CLONE_NEWPID", "user.max_pid_namespaces" },
+  { "CLONE_NEWNS", "user.max_mnt_namespaces" }, { "CLONE_NEWUTS", "user.max_uts_namespaces" },
+  { "CLONE_NEWIPC", "user.max_ipc_namespaces" }, { "CLONE_NEWNET", "user.max_net_namespaces" },
+  { "CLONE_NEWCGROUP", "user.max_cgroup_namespaces" },
+}
+
+local function at_clone(err)
+  local flags = err.args[1]
+  if err.errno == sys.ENOSYS then return "this needs clone3, Linux 5.12 or later, and no seccomp filter that hides it" end
+  if flags & sys.CLONE_NEWUSER ~= 0 and (err.errno == sys.EPERM or err.errno == sys.EACCES or err.errno == sys.ENOSPC) then
+    local setting = user_namespace_setting()
+    if setting then return setting end
+  end
+  if err.errno == sys.ENOSPC or err.errno == sys.EUSERS then
+    for _, limit in ipairs(LIMITS) do
+      if flags & sys[limit[1]] ~= 0 and sysctl(limit[2]) == 0 then return ("sysctl %s is 0"):format(limit[2]) end
+    end
+    return "a limit of namespaces is reached: see the sysctls user.max_*_namespaces, and 32 levels at most"
+  end
+  if err.errno == sys.EPERM and flags & sys.CLONE_NEWUSER == 0 then
+    return 'new namespaces need root (sudo), or a user namespace among them ("user")'
+  end
+  if err.errno == sys.EPERM then return "a process in a chroot, or under a filter of its container, may make no user namespace" end
+  if err.errno == sys.EAGAIN then return "too many processes: see ulimit -u, pids.max of the cgroup and sysctl kernel.pid_max" end
+end
+
+local NOT_A_MOUNT = "/ is no mount point here: casulo runs in a chroot, which pivot_root cannot leave; start it outside"
+local NEEDS_5_12 = "this needs Linux 5.12 or later"
+
+local CALLS = {}
+function CALLS.open_tree(err)
+  local is_root = err.step.as == "root"
+  if err.errno == sys.ENOENT then
+    return is_root and "rootfs: there is no such directory; casulo rootfs busybox DIR makes one"
+      or ("there is no %s on this host"):format(err.args[2])
+  end
+  if err.errno == sys.ENOTDIR then return is_root and "rootfs: expected a directory" or nil end
+  if err.errno == sys.EACCES then return "the caller may not reach it" end
+end
+function CALLS.mount(err)
+  if err.errno == sys.EINVAL and err.args[2] == "/" then return NOT_A_MOUNT end
+  if err.errno == sys.EPERM then return 'mounting needs root (sudo), or a user namespace ("user")' end
+end
+function CALLS.pivot_root(err) return err.errno == sys.EINVAL and NOT_A_MOUNT or nil end
+function CALLS.mkdirat(err)
+  if err.errno == sys.EROFS then return "the tree is read-only: make this directory in it first, to mount on" end
+  if err.errno == sys.EACCES then return "the tree lacks this place to mount on, and is not the caller's to change" end
+end
+CALLS.mknodat = CALLS.mkdirat
+function CALLS.move_mount(err)
+  if err.errno == sys.ENOTDIR then return "a directory goes on a directory, a file on a file" end
+end
+function CALLS.openat(err)
+  if err.errno == sys.EACCES and tostring(err.args[2]):find "^/proc/self/" then
+    return "the caller is not dumpable (PR_SET_DUMPABLE, or it has changed its ids), so the kernel keeps its id maps from it"
+  end
+end
+function CALLS.chdir(err)
+  if err.errno == sys.ENOENT then return "cwd: there is no such directory in the container" end
+end
+function CALLS.execve(err)
+  if err.errno == sys.ENOENT then return "no such file in the container, or the interpreter that it names is missing there" end
+  if err.errno == sys.EACCES then return "it lacks the right to execute, is no file, or its file system is mounted noexec" end
+  if err.errno == sys.ENOEXEC then return "no program of this machine, nor a script that begins with #!" end
+end
+function CALLS.setresuid(err)
+  if err.errno == sys.EINVAL then return "this id stands for nobody outside (uid_map)" end
+end
+
+--- The hint for an error.
+-- @tparam table err what `casulo.failure` makes
+-- @treturn ?string
+return function(err)
+  if err.call == "clone" then return at_clone(err) end
+  if err.errno == sys.ENOSYS then return NEEDS_5_12 end
+  if type(err.step) ~= "table" then return nil end
+  return CALLS[err.call] and CALLS[err.call](err)
+end

@@ -1,0 +1,220 @@
+-- SPDX-License-Identifier: MIT
+--- Processes: starting the child of a plan, its errors, and the handle that owns it until its end.
+-- @module casulo.process
+
+local plan = require "casulo.plan"
+local streams = require "casulo.streams"
+local sys = require "casulo.sys"
+
+local process = {}
+local Process = {}
+Process.__index = Process
+Process.__name = "casulo.process"
+
+local function now() return sys.clock_gettime(sys.CLOCK_MONOTONIC) end
+
+local function close_values(values)
+  for _, value in pairs(values) do
+    if type(value) == "userdata" then getmetatable(value).__close(value) end
+  end
+end
+
+-- Where the command was looked for in PATH, a file that may not be executed says more than the last place's ENOENT.
+local function denied_before(job, position)
+  local results = job.program:results()
+  for i = position, 1, -1 do
+    if job.steps[i][1] ~= "execve" then break end
+    if results[i] == -sys.EACCES then return job.steps[i] end
+  end
+end
+
+local function failed_in_child(job, message, errno, position)
+  local step = position and job.steps[position]
+  if step and step[1] == "execve" and errno == sys.ENOENT then
+    local denied = denied_before(job, position)
+    if denied then step, errno = denied, sys.EACCES end
+  end
+  return require "casulo.failure".new { step = step, message = message, errno = errno }
+end
+
+-- The caller's steps while the child waits: they find /proc/PID of it in the value `child`.
+local function born(steps, values, failures)
+  return function(pid)
+    local directory, message, errno = sys.open(("/proc/%d"):format(pid), sys.O_PATH | sys.O_DIRECTORY)
+    if not directory then
+      failures[1] = { message = message, errno = errno }
+      return false
+    end
+    values.child = directory
+    local ok, failure = plan.run(steps, sys, values)
+    failures[1] = failure
+    return ok or false
+  end
+end
+
+local function clone_program(job, flags, values)
+  local options, failures = { values = values }, {}
+  local born_steps = job.plan:phase "born"
+  if born_steps[1] then options.born = born(born_steps, values, failures) end
+  local pid, pidfd, errno, position = sys.clone(flags | sys.CLONE_PIDFD, job.program, options)
+  if pid then return pid, pidfd end
+  if failures[1] then return nil, require "casulo.failure".new(failures[1]) end
+  if not position then return nil, require "casulo.failure".new { call = "clone", args = { flags }, message = pidfd, errno = errno } end
+  return nil, failed_in_child(job, pidfd, errno, position)
+end
+
+-- A plan with Lua functions runs in a copy of this process; what goes wrong comes back as text through a pipe.
+local function clone_function(job, flags, values, report)
+  local pid, pidfd, errno = sys.clone(flags | sys.CLONE_PIDFD, function()
+    local ok, failure = plan.run(job.steps, sys, values)
+    if ok then return 0 end
+    sys.write(report, require "casulo.failure".encode(failure, job.steps))
+    return 125
+  end)
+  if pid then return pid, pidfd end
+  return nil, require "casulo.failure".new { call = "clone", args = { flags }, message = pidfd, errno = errno }
+end
+
+local function clone(settings, values, report)
+  if settings.job.program then return clone_program(settings.job, settings.flags, values) end
+  return clone_function(settings.job, settings.flags, values, report)
+end
+
+--- Starts the child of a plan.
+-- @tparam table settings `job` (`plan`, its child `steps` and, unless it has functions, the packed `program`), `flags` of
+--   the clone, `own_pids` (the child is PID 1 of its own PID namespace), `stdin`, `stdout`, `stderr`, `timeout`
+-- @treturn process or nil and an error, when the command never ran
+function process.start(settings)
+  local started = now()
+  local opened <close> = streams.open(settings)
+  if opened.err then return nil, opened.err end
+  local values = opened.values
+  local ok, failure = plan.run(settings.job.plan:phase "before", sys, values)
+  if not ok then
+    close_values(values)
+    return nil, require "casulo.failure".new(failure)
+  end
+  local pid, pidfd = clone(settings, values, opened.report)
+  close_values(values)
+  if not pid then return nil, pidfd end
+  local self = setmetatable({
+    pid = pid, pidfd = pidfd, owner = sys.getpid(), own_pids = settings.own_pids,
+    deadline = settings.timeout and started + settings.timeout,
+    job = settings.job, flags = settings.flags,
+    captured = {},
+  }, Process)
+  opened:hand_over(self)
+  local after_ok, after_failure = plan.run(settings.job.plan:phase "after", sys, values)
+  if after_ok then return self end
+  self:close()
+  return nil, require "casulo.failure".new(after_failure)
+end
+
+--- A descriptor that becomes readable when the process has ended, for event loops.
+-- @treturn integer
+-- @see pidfd_open(2)
+function Process:pollfd() return self.pidfd:fileno() end
+
+--- Sends a signal. SIGKILL ends PID 1 of a PID namespace with everything in it.
+-- @tparam[opt] string|integer signal a name such as "TERM" or "SIGTERM", or a number (SIGKILL)
+-- @return true, or nil, a message and errno
+-- @see pidfd_send_signal(2)
+function Process:kill(signal)
+  local number = signal or sys.SIGKILL
+  if type(number) == "string" then number = sys["SIG" .. number:gsub("^SIG", "")] end
+  if math.type(number) ~= "integer" then error(("kill: unknown signal %s"):format(tostring(signal)), 2) end
+  if self.result then return nil, "kill: the process has ended", sys.ESRCH end
+  local ok, message, errno = sys.pidfd_send_signal(self.pidfd, number)
+  if number == sys.SIGKILL and not self.own_pids then sys.kill(-self.pid, number) end
+  return ok, message, errno
+end
+
+local function milliseconds_until(moment)
+  if not moment then return -1 end
+  return math.max(0, math.min(math.ceil((moment - now()) * 1000), 0x7fffffff))
+end
+
+local function reap(self)
+  local pid, how, code
+  repeat
+    local errno
+    pid, how, errno = sys.waitid(sys.P_PIDFD, self.pidfd, sys.WEXITED | sys.__WALL)
+    code = errno
+  until pid or errno ~= sys.EINTR
+  local result = self.timed_out and { timed_out = true } or {}
+  if not pid then result.lost = how -- the caller ignores SIGCHLD, and the kernel kept no status
+  elseif how == "exit" then result.exit_code = code
+  else result.signal = code end
+  return result
+end
+
+local function finish(self)
+  local result = reap(self)
+  streams.drain(self.captured)
+  for name, stream in pairs(self.captured) do
+    if name ~= "report" then result[name] = stream:text() end
+  end
+  self.result = result
+  local report = self.captured.report and self.captured.report:text()
+  if report and report ~= "" then
+    self.err = require "casulo.failure".decode(report, self.job.steps)
+  end
+  self:close()
+end
+
+local function outcome(self)
+  if self.err then return nil, self.err end
+  return self.result
+end
+
+-- The streams that the caller has not closed, which waiting must read, or the child would block on a full pipe.
+local function capture_rest(self)
+  for _, name in ipairs { "stdout", "stderr" } do
+    if self[name] and not self.captured[name] then
+      if tostring(self[name]) ~= "descriptor (closed)" then self.captured[name] = streams.capture(self[name]) end
+    end
+  end
+end
+
+--- Waits for the end. Streams that are piped are read meanwhile, and what came is in the result.
+-- @tparam[opt] number seconds how long to wait at most
+-- @treturn table result: `exit_code` or `signal`; `stdout`, `stderr` where piped; `timed_out`.
+--   nil and "timeout" when it is still running. nil and an error when a function of the plan failed.
+function Process:wait(seconds)
+  if self.result then return outcome(self) end
+  local patience = seconds and now() + seconds
+  capture_rest(self)
+  while true do
+    local moment = self.deadline and not self.timed_out and self.deadline or nil
+    if patience and (not moment or patience < moment) then moment = patience end
+    local ended = streams.poll(self.pidfd, self.captured, milliseconds_until(moment))
+    if ended then
+      finish(self)
+      return outcome(self)
+    end
+    if self.deadline and not self.timed_out and now() >= self.deadline then
+      self.timed_out = true
+      self:kill()
+    elseif patience and now() >= patience then
+      return nil, "timeout"
+    end
+  end
+end
+
+--- Ends the process if it still runs, reaps it and closes its descriptors. Also when a `<close>` scope is left.
+function Process:close()
+  if self.owner ~= sys.getpid() then return end -- a copy of this process does not own it
+  if not self.result then
+    self:kill()
+    self.result = reap(self)
+  end
+  for _, name in ipairs { "stdin", "stdout", "stderr", "pidfd" } do
+    if self[name] then getmetatable(self[name]).__close(self[name]) end
+  end
+  streams.close(self.captured)
+end
+
+Process.__close = Process.close
+Process.__gc = Process.close
+
+return process

@@ -1,0 +1,157 @@
+-- SPDX-License-Identifier: MIT
+--- Root file systems on disk.
+-- @module casulo.rootfs
+
+local sys = require "casulo.sys"
+
+local rootfs = {}
+
+local DIRECTORIES = { bin = 493, proc = 365, sys = 365, dev = 493, tmp = 1023, etc = 493, root = 448 } -- 0755 0555 01777 0700
+
+local FILES = {
+  ["etc/passwd"] = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+  ["etc/group"] = "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
+  ["etc/hosts"] = "127.0.0.1 localhost\n::1 localhost\n",
+}
+
+local INSTALL = "install it with: apt-get install busybox-static"
+
+-- Raised without a position: the function that users call adds theirs.
+local function check(result, message) return result or error(message, 0) end
+
+local function find_busybox()
+  for directory in ((os.getenv "PATH" or "") .. ":/bin:/usr/bin"):gmatch "[^:]+" do
+    local path = directory .. "/busybox"
+    local found = sys.stat(path)
+    if found and found.mode & sys.S_IFMT == sys.S_IFREG then return path end
+  end
+  error("there is no busybox in PATH; " .. INSTALL, 0)
+end
+
+-- A program that asks for a dynamic loader (PT_INTERP) cannot run in a root that has none.
+local function check_static(path, bytes)
+  local class = bytes:byte(5)
+  if bytes:sub(1, 4) ~= "\127ELF" or (class ~= 1 and class ~= 2) then error(path .. " is no ELF program", 0) end
+  local order = bytes:byte(6) == 2 and ">" or "<"
+  local offset, size, count
+  if class == 2 then offset, size, count = string.unpack(order .. "I8", bytes, 33), string.unpack(order .. "I2I2", bytes, 55)
+  else offset, size, count = string.unpack(order .. "I4", bytes, 29), string.unpack(order .. "I2I2", bytes, 43) end
+  for i = 0, count - 1 do
+    if string.unpack(order .. "I4", bytes, offset + i * size + 1) == 3 then
+      error(("%s is not static: it needs a loader and libraries that the new root lacks; %s"):format(path, INSTALL), 0)
+    end
+  end
+end
+
+local function applets_of(path)
+  local pipe <close> = check(io.popen(("'%s' --list"):format(path:gsub("'", "'\\''"))))
+  local names = {}
+  for line in pipe:lines() do
+    if line:find "^[%w%[_.+-]+$" and line ~= "busybox" then names[#names + 1] = line end
+  end
+  if not names[1] then error(path .. " --list names no applets: is it busybox?", 0) end
+  return names
+end
+
+local function write_file(path, text, mode)
+  local file <close> = check(sys.open(path, sys.O_WRONLY | sys.O_CREAT | sys.O_EXCL, 384))
+  local position = 1
+  while position <= #text do
+    position = position + check(sys.write(file, position == 1 and text or text:sub(position)))
+  end
+  check(sys.chmod(path, mode))
+end
+
+local function remove_tree(path)
+  for _, name in ipairs(sys.scandir(path) or {}) do
+    local inner = ("%s/%s"):format(path, name)
+    local found = sys.lstat(inner)
+    if found and found.mode & sys.S_IFMT == sys.S_IFDIR then remove_tree(inner) else sys.unlink(inner) end
+  end
+  sys.rmdir(path)
+end
+
+local function fill(root, binary, applets)
+  for name, mode in pairs(DIRECTORIES) do
+    local path = ("%s/%s"):format(root, name)
+    check(sys.mkdir(path, mode))
+    check(sys.chmod(path, mode)) -- whatever the umask is
+  end
+  write_file(root .. "/bin/busybox", binary, 493)
+  for _, name in ipairs(applets) do check(sys.symlink("busybox", ("%s/bin/%s"):format(root, name))) end
+  for name, text in pairs(FILES) do write_file(("%s/%s"):format(root, name), text, 420) end
+end
+
+local function is_root_file_system(path)
+  return sys.stat(path .. "/bin/busybox") ~= nil and sys.lstat(path .. "/bin/sh") ~= nil
+end
+
+local function make_parents(path)
+  local made = path:sub(1, 1) == "/" and "" or "."
+  for part in (path:match "^(.*)/" or ""):gmatch "[^/]+" do
+    made = ("%s/%s"):format(made, part)
+    local ok, message, errno = sys.mkdir(made, 493)
+    if not ok and errno ~= sys.EEXIST then error(message, 0) end
+  end
+end
+
+-- Temporary names say whose they are, so that the next call can clear away what a killed one left.
+local function temporary_prefix(path)
+  local parent, name = path:match "^(.*)/([^/]+)$"
+  parent, name = parent or ".", name or path
+  local namespace = (sys.readlink "/proc/self/ns/pid" or ""):match "%d+" or "0"
+  return parent == "" and "/" or parent, (".%s.casulo-%s-"):format(name, namespace)
+end
+
+local function remove_leftovers(parent, prefix)
+  for _, name in ipairs(sys.scandir(parent) or {}) do
+    local pid = name:sub(1, #prefix) == prefix and math.tointeger(tonumber(name:sub(#prefix + 1)))
+    if pid and pid ~= sys.getpid() then
+      local _, _, errno = sys.kill(pid, 0)
+      if errno == sys.ESRCH then remove_tree(("%s/%s"):format(parent, name)) end
+    end
+  end
+end
+
+local function build(path, options)
+  local found = sys.lstat(path)
+  if is_root_file_system(path) then return end
+  if found then error(path .. " exists and is not a root file system; choose another name or remove it", 0) end
+  local busybox = options.busybox or find_busybox()
+  local source <close> = check(io.open(busybox, "rb"))
+  local binary = check(source:read "a")
+  check_static(busybox, binary)
+  local applets = applets_of(busybox)
+  make_parents(path)
+  local parent, prefix = temporary_prefix(path)
+  remove_leftovers(parent, prefix)
+  local temporary = ("%s/%s%d"):format(parent, prefix, sys.getpid())
+  local _ <close> = setmetatable({}, { __close = function() remove_tree(temporary) end })
+  remove_tree(temporary)
+  check(sys.mkdir(temporary, 493))
+  check(sys.chmod(temporary, 493))
+  fill(temporary, binary, applets)
+  local ok, message = sys.rename(temporary, path)
+  if not ok and not is_root_file_system(path) then error(message, 0) end -- else another process was faster
+end
+
+--- Makes a root file system of busybox: `bin/busybox` with a link for each of its applets, the directories that a
+-- container mounts on, and a minimal `/etc`. It appears whole or not at all; where it is already, nothing changes.
+-- Raises when it cannot be made, or when something else is there.
+-- @tparam string path the directory; missing ones above it are made
+-- @tparam[opt] table options `busybox`: the static program to take (the first in PATH)
+-- @treturn string the path, for `rootfs` in a description
+-- @usage casulo.rootfs.busybox "build/hello"
+function rootfs.busybox(path, options)
+  if type(path) ~= "string" or path == "" or path:find("\0", 1, true) then error("rootfs.busybox: expected the path of a directory", 2) end
+  options = options or {}
+  for name in pairs(options) do
+    if name ~= "busybox" then error(("rootfs.busybox: unknown option %s; known: busybox"):format(tostring(name)), 2) end
+  end
+  local trimmed = path:gsub("(.)/+$", "%1")
+  local ok, message = pcall(build, trimmed, options)
+  if not ok then error(("rootfs.busybox: %s"):format(message), 2) end
+  return path
+end
+
+return rootfs

@@ -1,0 +1,48 @@
+-- SPDX-License-Identifier: MIT
+--- A plan of one's own in new namespaces, without a root file system: what unshare(1) does.
+-- @module casulo.unshared
+
+local container = require "casulo.container"
+local description = require "casulo.description"
+local life = require "casulo.recipes.life"
+local plan = require "casulo.plan"
+local sys = require "casulo.sys"
+
+local function own_maps(new)
+  if not new.user then return {} end
+  return require "casulo.recipes.users".own_id_maps({ { 0, sys.geteuid(), 1 } }, { { 0, sys.getegid(), 1 } })
+end
+
+local function job_of(the_plan, new, redirected)
+  local whole = plan.new {
+    life.caller(), life.die_with_caller(), own_maps(new), life.streams(redirected),
+    the_plan:has_functions() and {} or { { "sigprocmask", sys.SIG_SETMASK, {}, why = "signals were blocked around the clone" } },
+    the_plan,
+  }
+  local steps = whole:phase "child"
+  return { plan = whole, steps = steps, program = not the_plan:has_functions() and sys.program(steps) or nil }
+end
+
+--- Runs a plan in a child that has new namespaces, and waits for it.
+--
+-- With a Lua function among its steps the child is a copy of this process, else it shares its memory. A new `user`
+-- namespace maps root to the caller. The plan's last step may be an execve.
+-- @tparam table namespaces list of `user pid mount uts ipc net cgroup time`
+-- @tparam plan|table steps a plan, or a list for one
+-- @tparam[opt] table options `stdin`, `stdout`, `stderr`, `timeout`
+-- @treturn table result, as `Process:wait` gives it, or nil and an error; a Lua error in a function of the plan is one, too
+-- @see unshare(1), namespaces(7)
+return function(namespaces, steps, options)
+  local ok, new = pcall(description.namespaces, namespaces, "unshared.namespaces")
+  if not ok then error(new, 2) end
+  local settings
+  ok, settings = pcall(description.run_options, options, "unshared")
+  if not ok then error(settings, 2) end
+  local job
+  ok, job = pcall(function() return job_of(plan.new(steps), new, container.redirected(settings)) end)
+  if not ok then error(job, 2) end
+  settings.flags, settings.own_pids, settings.job = container.clone_flags(new), new.pid, job
+  local process <close>, err = require "casulo.process".start(settings)
+  if not process then return nil, err end
+  return process:wait()
+end
