@@ -1,0 +1,90 @@
+# casulo: Linux containers described in Lua.
+#
+#   make            build
+#   sudo make demo  a container to look at
+#   sudo make test  the whole suite
+#   make lint       compilers and linters, with every warning an error
+#   make install    into PREFIX (and DESTDIR)
+#   make env        the export lines that let a shell use this checkout
+
+LUA = lua5.4
+LUA_CFLAGS = $(shell pkg-config --cflags lua5.4 2>/dev/null || echo -I/usr/include/lua5.4)
+PREFIX = /usr/local
+CFLAGS = -O2 -g
+WARNINGS = -Wall -Wextra -Werror
+SHARED = $(CFLAGS) $(WARNINGS) -fPIC -shared -fvisibility=hidden $(LUA_CFLAGS)
+SOURCES = $(wildcard src/*.c)
+HEADERS = $(wildcard src/*.h)
+MODULES = $(shell find lua -name '*.lua')
+BUSTED = $(LUA) /usr/bin/busted
+
+NEEDED = gcc make pkg-config lua5.4 liblua5.4-dev busybox-static
+NEEDED_BY_TESTS = lua-busted luarocks strace iproute2
+NEEDED_BY_LINT = lua-check clang cppcheck clang-tidy libclang-rt-14-dev valgrind
+
+all: build/casulo/sys.so build/command.luac
+
+build/casulo/sys.so: $(SOURCES) $(HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(SHARED) -o $@ $(SOURCES) $(LDFLAGS)
+
+build/command.luac: src/bundle.lua $(MODULES)
+	@mkdir -p $(@D)
+	$(LUA) src/bundle.lua $@
+
+# Installs what of its packages is missing, and says so.
+define install_packages
+	@missing=$$(for package in $(1); do \
+	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; done); \
+	if [ -n "$$missing" ]; then \
+	  echo "casulo: installing the Debian packages" $$missing; \
+	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; } \
+	    >build-packages.log 2>&1 || { cat build-packages.log; exit 1; }; \
+	  rm -f build-packages.log; \
+	fi
+endef
+
+packages:
+	$(call install_packages,$(NEEDED))
+
+test-packages:
+	$(call install_packages,$(NEEDED) $(NEEDED_BY_TESTS))
+
+lint-packages:
+	$(call install_packages,$(NEEDED) $(NEEDED_BY_TESTS) $(NEEDED_BY_LINT))
+
+demo: packages
+	@$(MAKE) -s all
+	@eval "$$($(MAKE) -s env)" && $(LUA) examples/04-busybox-container.lua
+
+test: test-packages
+	@$(MAKE) -s all
+	@eval "$$($(MAKE) -s env)" && $(BUSTED) --helper=spec/helper.lua --output=spec/report.lua spec
+
+lint: lint-packages
+	@sh src/lint.sh "$(LUA_CFLAGS)"
+
+sanitize: lint-packages
+	@sh src/sanitize.sh "$(LUA_CFLAGS)"
+
+env:
+	@echo 'export LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$${LUA_PATH:-;}"'
+	@echo 'export LUA_CPATH="$(CURDIR)/build/?.so;$${LUA_CPATH:-;}"'
+	@echo 'export PATH="$(CURDIR)/bin:$$PATH"'
+
+INSTALLED_LUA = $(DESTDIR)$(PREFIX)/share/lua/5.4
+INSTALLED_LIB = $(DESTDIR)$(PREFIX)/lib/lua/5.4
+
+install: all
+	cd lua && find casulo -name '*.lua' -exec install -D -m 644 {} $(INSTALLED_LUA)/{} \;
+	install -D -m 755 build/casulo/sys.so $(INSTALLED_LIB)/casulo/sys.so
+	install -D -m 644 build/command.luac $(INSTALLED_LIB)/casulo/command.luac
+	install -D -m 755 bin/casulo $(DESTDIR)$(PREFIX)/bin/casulo
+
+uninstall:
+	rm -rf $(INSTALLED_LUA)/casulo $(INSTALLED_LIB)/casulo $(DESTDIR)$(PREFIX)/bin/casulo
+
+clean:
+	rm -rf build
+
+.PHONY: all packages test-packages lint-packages demo test lint sanitize env install uninstall clean
