@@ -73,17 +73,17 @@ function MAKE.sysfs(name, mount, checked)
     "a /sys that shows this network namespace; read-only, for it reaches the host's devices")
 end
 
-local function maps_tty_group(checked)
-  if not checked.new.user then return true end
+local function maps_tty_group(checked, host)
+  if not checked.new.user then return host.has_tty_group end
   for _, range in ipairs(checked.gid_map) do
     if range[1] <= 5 and 5 < range[1] + range[3] then return true end
   end
   return false
 end
 
-function MAKE.devpts(name, mount, checked)
+function MAKE.devpts(name, mount, checked, host)
   local settings = { { "ptmxmode", "0666" }, { "mode", "0620" } }
-  if maps_tty_group(checked) then settings[3] = { "gid", "5" } end
+  if maps_tty_group(checked, host) then settings[3] = { "gid", "5" } end
   return detached.filesystem(name, "devpts", settings, mount.attributes | NOSUID | NOEXEC, "terminals of its own, numbered from 0")
 end
 
@@ -203,7 +203,7 @@ local function file_system_steps(checked, host)
   if checked.standard_mounts then step(make_devices()) end
   step(become_root(checked))
   for _, mount in ipairs(list) do
-    if mount.type ~= "bind" then step(MAKE[mount.type](mount.name, mount, checked)) end
+    if mount.type ~= "bind" then step(MAKE[mount.type](mount.name, mount, checked, host)) end
   end
   step(detached.enter_root(checked.rootfs, host.root == "initramfs"))
   step(attach_all(checked, list, host))
@@ -230,9 +230,9 @@ local function map_steps(checked)
     or users.id_maps(checked.uid_map, checked.gid_map)
 end
 
--- A user namespace whose maps it wrote itself has given up setgroups.
-local function user_steps(checked)
-  local user, denied = checked.user, checked.own_maps
+-- A user namespace whose maps a process wrote itself has given up setgroups.
+local function user_steps(checked, host)
+  local user, denied = checked.user, checked.own_maps or not (checked.new.user or host.may_setgroups)
   if not user then
     if denied then return {} end
     return { { "setgroups", {}, why = "none of the caller's supplementary groups" } }
@@ -271,7 +271,7 @@ function container.plan(checked, host, redirected)
     checked.new.net and require "casulo.recipes.network".loopback() or {},
     names_steps(checked),
     life.streams(redirected),
-    user_steps(checked),
+    user_steps(checked, host),
     life.cwd(checked.cwd),
     checked.umask ~= 18 and life.umask(checked.umask) or {},
     life.clean(),

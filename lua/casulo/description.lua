@@ -245,6 +245,9 @@ local function check_users(raw, path, checked, host)
     error(("%s.%s: an ordinary user maps one id, the own: { { N, %d, 1 } }; more needs root"):format(path,
       is_own(checked.uid_map, host.uid) and "gid_map" or "uid_map", is_own(checked.uid_map, host.uid) and host.gid or host.uid), 0)
   end
+  if checked.own_maps and checked.user and checked.user.groups then
+    error(path .. ".user.groups: a user namespace whose map its own process wrote has given up setgroups", 0)
+  end
   for _, kind in ipairs { "uid", "gid" } do
     local id = checked.user and checked.user[kind]
     if id and not maps_id(checked[kind .. "_map"], id) then

@@ -1,8 +1,10 @@
 -- SPDX-License-Identifier: MIT
 --- Facts of this host, each gathered once, when it is first asked for.
 --
--- * `uid`, `gid`: the effective ids of the caller
+-- * `uid`, `gid`: the effective ids of the caller, which it may change; always as they are now
 -- * `root`: what `/` is: `"mount"`, or `"initramfs"`, from which nobody can pivot away
+-- * `has_tty_group`: whether group 5, tty, stands for anyone in the caller's user namespace
+-- * `may_setgroups`: whether that namespace allows setgroups
 -- * `term`: the caller's TERM
 -- * `is_file(path)`: whether a path is something other than a directory; nil where there is nothing
 --
@@ -11,10 +13,9 @@
 
 local sys = require "casulo.sys"
 
+local current = { uid = sys.geteuid, gid = sys.getegid }
 local gather = {}
 
-function gather.uid() return sys.geteuid() end
-function gather.gid() return sys.getegid() end
 function gather.term() return os.getenv "TERM" or "xterm" end
 
 -- Only a ramfs or tmpfs can be the first root file system of the kernel, so others need no look at the table.
@@ -28,6 +29,20 @@ function gather.root()
   return "mount"
 end
 
+local function read(path)
+  local file <close> = io.open(path)
+  return file and file:read "a" or ""
+end
+
+function gather.may_setgroups() return read "/proc/self/setgroups" ~= "deny\n" end
+
+function gather.has_tty_group()
+  for first, count in read "/proc/self/gid_map":gmatch "(%d+)%s+%d+%s+(%d+)" do
+    if math.tointeger(first) <= 5 and 5 < math.tointeger(first) + math.tointeger(count) then return true end
+  end
+  return false
+end
+
 function gather.is_file()
   return function(path)
     local found = sys.stat(path)
@@ -38,6 +53,7 @@ end
 
 return setmetatable({}, {
   __index = function(facts, name)
+    if current[name] then return current[name]() end
     local value = gather[name] and gather[name]()
     rawset(facts, name, value)
     return value

@@ -1,0 +1,337 @@
+-- SPDX-License-Identifier: MIT
+local casulo = require "casulo"
+local support = require "support"
+local sys = casulo.sys
+
+local function sh(script, fields)
+  local description = { rootfs = support.rootfs(), command = { "/bin/sh", "-c", script }, stdout = "pipe", stderr = "pipe",
+    timeout = 60 }
+  for name, value in pairs(fields or {}) do description[name] = value end
+  return casulo.container(description)
+end
+
+local function output(script, fields)
+  local result = assert(sh(script, fields):run())
+  assert.are.equal("", result.stderr)
+  assert.are.equal(0, result.exit_code)
+  return (result.stdout:gsub("\n$", ""))
+end
+
+describe("a container", function()
+  support.each_identity("has PID 1, a name, a /proc and a mount table of its own", function()
+    support.leaves_nothing(function()
+      local text = output("echo $$; hostname; readlink /proc/self/ns/mnt; ls -d /proc/[0-9]* | wc -l", { hostname = "sag" })
+      local pid, name, mount, processes = text:match "^(%S+)\n(%S+)\n(%S+)\n(%S+)$"
+      assert.are.equal("1", pid)
+      assert.are.equal("sag", name)
+      assert.are_not.equal(support.namespace("self", "mnt"), mount)
+      assert.is_true(tonumber(processes) <= 3)
+    end)
+  end)
+
+  support.each_identity("has namespaces of its own, and shares those it is told to", function()
+    local script = "for n in pid mnt uts ipc net cgroup user; do readlink /proc/self/ns/$n; done"
+    local function inodes(fields)
+      local found = {}
+      for kind, inode in output(script, fields):gmatch "(%a+):%[(%d+)%]" do found[kind] = inode end
+      return found
+    end
+    local all = inodes()
+    local shared = inodes { namespaces = { net = "host", ipc = "host", cgroup = "host", uts = "host" } }
+    for _, kind in ipairs { "pid", "mnt", "uts", "ipc", "net", "cgroup" } do
+      local ours = support.namespace("self", kind):match "%d+"
+      assert.are_not.equal(ours, all[kind], kind)
+      if kind ~= "pid" and kind ~= "mnt" then assert.are.equal(ours, shared[kind], kind) end
+    end
+    local our_user = support.namespace("self", "user"):match "%d+"
+    if support.is_root() then assert.are.equal(our_user, all.user) else assert.are_not.equal(our_user, all.user) end
+  end)
+
+  support.each_identity("shows nothing of the host's tree", function()
+    assert.are.equal("bin\ndev\netc\nproc\nroot\nsys\ntmp", output "ls /")
+    local mounts = output "cat /proc/self/mountinfo"
+    for line in mounts:gmatch "[^\n]+" do
+      local target = line:match "^%d+ %d+ %S+ %S+ (%S+)"
+      assert.is_truthy(target == "/" or target:find "^/proc" or target:find "^/sys" or target:find "^/dev", line)
+    end
+  end)
+
+  support.each_identity("has a minimal /dev", function()
+    assert.are.equal("fd full null ptmx pts random shm stderr stdin stdout tty urandom zero", (output("ls /dev"):gsub("\n", " ")))
+    assert.are.equal("1777", output "stat -c %a /dev/shm")
+    assert.are.equal("755", output "stat -c %a /dev")
+    assert.are.equal("fine", output "echo x >/dev/null && head -c 3 /dev/zero | wc -c >/dev/null && [ -c /dev/urandom ] && echo fine")
+    assert.are.equal("5", output "head -c 5 /dev/urandom | wc -c")
+    assert.are.equal("ok", output "[ -e /dev/ptmx ] && [ -e /dev/fd/0 ] && echo ok")
+  end)
+
+  support.each_identity("cannot change the host's device nodes", function()
+    local mode = sys.stat("/dev/null").mode
+    local result = sh("chmod 600 /dev/null"):run()
+    assert.are_not.equal(0, result.exit_code)
+    assert.are.equal(mode, sys.stat("/dev/null").mode)
+  end)
+
+  support.each_identity("has a read-only /sys and a safe /proc", function()
+    local mounts = output "cat /proc/self/mounts"
+    assert.is_truthy(mounts:find("/sys sysfs ro,nosuid,nodev,noexec", 1, true))
+    assert.is_truthy(mounts:find("/proc proc rw,nosuid,nodev,noexec", 1, true))
+  end)
+
+  support.each_identity("has its loopback up, and no other interface", function()
+    assert.are.equal("lo", output "ls /sys/class/net")
+    assert.is_truthy(output("ip addr show lo"):find("127.0.0.1/8", 1, true))
+    assert.is_truthy(output("ping -c 1 127.0.0.1"):find("1 packets received", 1, true))
+  end)
+
+  support.each_identity("runs in a session of its own with a fresh environment and mask", function()
+    assert.are.equal("1 1", output "set -- $(cat /proc/1/stat); echo $5 $6") -- process group and session
+    assert.are.equal("HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TERM=" .. casulo.host.term
+      .. " X=y", (output("/bin/busybox env -u PWD -u SHLVL | sort", { env = { X = "y" } }):gsub("\n", " ")))
+    assert.are.equal("0022", output "umask")
+    assert.are.equal("0077", output("umask", { umask = 63 }))
+    assert.are.equal("/tmp", output("pwd", { cwd = "/tmp" }))
+    local status = output "cat /proc/self/status"
+    assert.are.equal("0000000000000000", status:match "SigBlk:%s*(%x+)")
+  end)
+
+  support.each_identity("inherits the named variables only", function()
+    local home = os.getenv "HOME"
+    assert.are.equal(home, output("echo $HOME", { inherit_env = { "HOME" } }))
+  end)
+
+  support.each_identity("passes no descriptor on but the standard streams", function()
+    local extra <close> = assert(sys.open("/etc/passwd", sys.O_RDONLY))
+    assert(sys.fcntl(extra, sys.F_SETFD, 0)) -- as a careless host program leaves them
+    assert.are.equal("0 1 2 3", (output("ls /proc/self/fd"):gsub("\n", " "))) -- 3 is how ls reads the directory
+  end)
+
+  support.each_identity("resets signals that the caller ignores", function()
+    local before = sys.signal(sys.SIGPIPE, sys.SIG_IGN)
+    local status = output "cat /proc/self/status"
+    sys.signal(sys.SIGPIPE, before)
+    assert.are.equal(0, tonumber(status:match "SigIgn:%s*(%x+)", 16) & 1 << sys.SIGPIPE - 1)
+  end)
+
+  support.each_identity("binds directories and files, writable or not", function()
+    local directory = support.tmpdir()
+    support.write_file(directory .. "/file", "of the host")
+    local text = output("cat /data/file /file; echo x >/data/new; (echo x >/ro/new) 2>/dev/null || echo refused", {
+      mounts = {
+        { type = "bind", source = directory, target = "/data" },
+        { type = "bind", source = directory, target = "/ro", readonly = true },
+        { type = "bind", source = directory .. "/file", target = "/file" },
+      },
+    })
+    assert.are.equal("of the hostof the hostrefused", text)
+    assert.are.equal("x\n", support.read_file(directory .. "/new"))
+  end)
+
+  support.each_identity("mounts tmpfs, mqueue and devpts where it is told", function()
+    local mounts = output("cat /proc/self/mounts; df -k /scratch | tail -n 1", {
+      mounts = {
+        { type = "tmpfs", target = "/scratch", size = "1m", mode = "700" },
+        { type = "mqueue", target = "/dev/mqueue" },
+        { type = "tmpfs", target = "/scratch/deep/er", readonly = true },
+      },
+    })
+    assert.is_truthy(mounts:find "/scratch tmpfs rw,nosuid,nodev,relatime,size=1024k,mode=700")
+    assert.is_truthy(mounts:find "/dev/mqueue mqueue rw,nosuid,nodev,noexec")
+    assert.is_truthy(mounts:find "/scratch/deep/er tmpfs ro,")
+  end)
+
+  support.each_identity("has a read-only root where it is told, with what is mounted on it writable", function()
+    local text = output("(echo x >/etc/x) 2>/dev/null || echo refused; echo x >/dev/shm/x && cat /dev/shm/x", { readonly = true })
+    assert.are.equal("refused\nx", text)
+    assert.is_nil(sys.stat(support.rootfs() .. "/etc/x"))
+  end)
+
+  support.each_identity("makes what is mounted below a read-only root read-only, too", function()
+    local inner = support.tmpdir()
+    local script = ("mount -t tmpfs none %s/tmp && exec %s run --rootfs %s --readonly -- sh -c 'echo x >/tmp/x'"):format(
+      support.rootfs(), support.command(), support.rootfs())
+    local unshare = support.is_root() and "unshare -m" or "unshare -rm"
+    local status, _, err = support.sh(("%s sh -c \"%s\""):format(unshare, script))
+    assert.is_truthy(err:find "Read%-only file system", err)
+    assert.are.equal(1, status)
+    assert.are.same({}, sys.scandir(inner))
+  end)
+
+  support.each_identity("keeps a hostile root file system from leading its mounts outside", function()
+    local root, trap = support.tmpdir(), support.tmpdir()
+    assert(os.execute(("cp -a %s/. %s && rmdir %s/proc %s/dev"):format(support.rootfs(), root, root, root)))
+    assert(sys.symlink(trap, root .. "/proc"))
+    assert(sys.symlink("../../../../../.." .. trap, root .. "/dev"))
+    local result, err = sh("true", { rootfs = root }):run()
+    assert.is_nil(result)
+    assert.are.equal("setup", err.kind)
+    assert.are.same({}, sys.scandir(trap))
+  end)
+
+  support.each_identity("runs without the standard mounts", function()
+    assert.are.equal("0", output("ls /proc | wc -l", { standard_mounts = false }))
+  end)
+
+  it("runs as a user with that user's groups only", function()
+    if not support.needs_root() then return end
+    assert.are.equal("uid=7 gid=8 groups=9", output("id", { user = { uid = 7, gid = 8, groups = { 9 } } }))
+    assert.are.equal("uid=7 gid=7", output("id", { user = 7 }))
+    assert.are.equal("uid=7 gid=9", output("id", { user = "7:9" }))
+    assert.is_true(sys.prctl(sys.PR_GET_DUMPABLE) == 1)
+  end)
+
+  it("maps ranges of ids that root names, through a go-between", function()
+    if not support.needs_root() then return end
+    local root = support.tmpdir()
+    local fields = {
+      rootfs = support.rootfs(), namespaces = { "user", "pid", "mount", "uts", "ipc", "net" },
+      uid_map = { { 0, 100000, 65536 } }, gid_map = { { 0, 200000, 65536 } },
+      mounts = { { type = "bind", source = root, target = "/data" } },
+    }
+    assert(sys.chmod(root, 511))
+    support.leaves_nothing(function()
+      assert.are.equal("uid=0(root) gid=0(root)", output("id", fields))
+      fields.user = 5
+      assert.are.equal("uid=5 gid=5(tty)", output("id; echo >/data/x", fields))
+    end)
+    local made = sys.stat(root .. "/x")
+    assert.are.same({ 100005, 200005 }, { made.uid, made.gid })
+    assert.are.equal(1, sys.prctl(sys.PR_GET_DUMPABLE))
+  end)
+
+  it("is root inside and the caller outside for an ordinary user", function()
+    support.as_user(function()
+      local directory = support.tmpdir()
+      local text = output("id -u; cat /proc/self/uid_map /proc/self/setgroups; echo >/data/x", {
+        mounts = { { type = "bind", source = directory, target = "/data" } },
+      })
+      assert.is_truthy(text:find(("^0\n%%s+0%%s+%d%%s+1\ndeny$"):format(sys.getuid())), text)
+      assert.are.equal(sys.getuid(), sys.stat(directory .. "/x").uid)
+    end)
+  end)
+
+  it("joins a network namespace by its path", function()
+    if not support.needs_root() then return end
+    local holder <close> = assert(sh("cat", { stdin = "pipe" }):start())
+    local path = ("/proc/%d/ns/net"):format(holder.pid)
+    local inode = support.namespace(holder.pid, "net")
+    assert.are.equal(inode, output("readlink /proc/self/ns/net", { namespaces = { net = path } }))
+  end)
+
+  it("makes another container with other fields, and leaves the first as it was", function()
+    local box = casulo.container { rootfs = support.rootfs(), command = { "true" } }
+    local other = box:with { command = { "false" } }
+    assert.are.equal(0, box:run().exit_code)
+    assert.are.equal(1, other:run().exit_code)
+    assert.are.equal(0, box:run().exit_code)
+  end)
+
+  it("makes no system call while a plan is made or explained", function()
+    if not support.has "strace" then return support.cannot_run "strace is not installed" end
+    local box = casulo.container { rootfs = "/nonexistent", command = { "/bin/true" } }
+    assert.is_truthy(box:explain():find "pivot_root")
+  end)
+end)
+
+describe("a container that cannot start", function()
+  local function failing(fields)
+    local box = casulo.container(fields)
+    local result, err
+    support.leaves_nothing(function() result, err = box:run() end)
+    assert.is_nil(result)
+    return err, tostring(err)
+  end
+
+  support.each_identity("names a root that does not exist", function()
+    local err, text = failing { rootfs = "/nonexistent/root" }
+    assert.are.same({ "setup", "open_tree", sys.ENOENT }, { err.kind, err.call, err.errno })
+    assert.is_truthy(text:find("/nonexistent/root", 1, true) and text:find "No such file or directory", text)
+    assert.is_nil(text:find "\n")
+  end)
+
+  support.each_identity("names a root that is a file", function()
+    local err, text = failing { rootfs = "/etc/passwd" }
+    assert.are.same({ "setup", sys.ENOTDIR }, { err.kind, err.errno })
+    assert.is_truthy(text:find("expected a directory", 1, true), text)
+  end)
+
+  support.each_identity("tells a command that is not found from one that cannot be executed", function()
+    for _, case in ipairs {
+      { "/bin/nope", "not_found", sys.ENOENT }, { "nope", "not_found", sys.ENOENT },
+      { "/etc/passwd", "not_executable", sys.EACCES }, { "/tmp", "not_executable", sys.EACCES },
+      { "/etc/passwd/x", "not_found", sys.ENOTDIR },
+    } do
+      local err, text = failing { rootfs = support.rootfs(), command = { case[1] } }
+      assert.are.same({ case[2], case[3] }, { err.kind, err.errno }, text)
+      assert.are.equal("execve", err.call)
+    end
+  end)
+
+  support.each_identity("says of a file without the right to execute in PATH that it is there", function()
+    local root = support.tmpdir()
+    support.write_file(root .. "/tool", "#!/bin/sh\n")
+    local err = failing {
+      rootfs = support.rootfs(), command = { "tool" }, env = { PATH = "/data:/nowhere" },
+      mounts = { { type = "bind", source = root, target = "/data" } },
+    }
+    assert.are.same({ "not_executable", sys.EACCES }, { err.kind, err.errno })
+    assert.are.equal("/data/tool", err.args[1])
+  end)
+
+  support.each_identity("says that a script lacks #!", function()
+    local root = support.tmpdir()
+    support.write_file(root .. "/tool", "echo\n")
+    assert(sys.chmod(root .. "/tool", 493))
+    local err = failing {
+      rootfs = support.rootfs(), command = { "/data/tool" }, mounts = { { type = "bind", source = root, target = "/data" } },
+    }
+    assert.are.same({ "not_executable", sys.ENOEXEC }, { err.kind, err.errno })
+  end)
+
+  support.each_identity("names a bind source that does not exist, and a working directory", function()
+    local err, text = failing { rootfs = support.rootfs(), mounts = { { type = "bind", source = "/nope", target = "/x" } } }
+    assert.are.equal("open_tree", err.call)
+    assert.is_truthy(text:find "there is no /nope on this host", text)
+    err, text = failing { rootfs = support.rootfs(), cwd = "/nope" }
+    assert.are.equal("chdir", err.call)
+    assert.is_truthy(text:find "cwd", text)
+  end)
+
+  it("names the sysctl that forbids user namespaces", function()
+    support.as_user(function()
+      -- in a user namespace of its own, whose limit is its own to set
+      local report = casulo.plan { function()
+        support.write_file("/proc/sys/user/max_user_namespaces", "0")
+        local box = casulo.container { rootfs = support.rootfs(), namespaces = { "user", "pid", "mount" } }
+        local _, err = box:run()
+        error(tostring(err), 0)
+      end }
+      local result, err = casulo.unshared({ "user" }, report)
+      assert.is_nil(result)
+      assert.is_truthy(tostring(err):find "sysctl user.max_user_namespaces is 0", tostring(err))
+    end)
+  end)
+
+  it("says what an ordinary user lacks for namespaces without a user namespace", function()
+    support.as_user(function()
+      local err, text = failing { rootfs = support.rootfs(), namespaces = { "pid", "mount" } }
+      assert.are.same({ "setup", "clone", sys.EPERM }, { err.kind, err.call, err.errno })
+      assert.is_truthy(text:find "sudo" and text:find '"user"', text)
+    end)
+  end)
+
+  it("says that it cannot leave a chroot", function()
+    if not support.needs_root() then return end
+    local err
+    local result, failure = casulo.unshared({ "mount" }, { function()
+      local box = casulo.container { rootfs = "/" }
+      assert(sys.chroot(support.rootfs()))
+      assert(sys.chdir "/")
+      local _, inner = box:run()
+      error(tostring(inner), 0)
+    end })
+    err = tostring(failure)
+    assert.is_nil(result)
+    assert.is_truthy(err:find "in a chroot", err)
+  end)
+end)

@@ -1,0 +1,18 @@
+-- SPDX-License-Identifier: MIT
+-- Loaded by busted before the specs: they share one module, and what it made is removed at the end.
+package.path = "spec/?.lua;" .. package.path
+local support = require "support"
+local busted = require "busted"
+
+local before = support.host_state()
+busted.subscribe({ "suite", "end" }, function()
+  support.remove_base()
+  local after = support.host_state()
+  for name, value in pairs(before) do
+    if after[name] ~= value then
+      io.stderr:write(("the suite changed the host: %s was\n%s\nand is\n%s\n"):format(name, value, after[name]))
+      os.exit(1)
+    end
+  end
+end)
+return true

@@ -1,0 +1,200 @@
+-- SPDX-License-Identifier: MIT
+--- What the specs share: who runs a test, trees to run it in, and the state of the host.
+
+local assert = require "luassert"
+local busted = require "busted"
+local casulo = require "casulo"
+local sys = casulo.sys
+
+local support = {}
+
+local USER = 61234 -- an id that no account has
+
+--- Ends a test that cannot run here; where CASULO_MUST_RUN is set, that is a failure.
+function support.cannot_run(reason)
+  if os.getenv "CASULO_MUST_RUN" == "1" then error("CASULO_MUST_RUN is set, but " .. reason, 2) end
+  busted.pending(reason)
+end
+
+function support.is_root() return sys.geteuid() == 0 end
+
+--- For tests of what only root can do. Within the suite of an ordinary user they are pending.
+function support.needs_root()
+  if not support.is_root() then support.cannot_run "this needs root" end
+  return support.is_root()
+end
+
+--- Whether a program is installed.
+function support.has(program) return os.execute(("command -v %s >/dev/null 2>&1"):format(program)) == true end
+
+function support.read_file(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read "a"
+  file:close()
+  return text
+end
+
+function support.write_file(path, text)
+  local file = assert(io.open(path, "wb"))
+  assert(file:write(text))
+  file:close()
+end
+
+local function quote(word) return "'" .. word:gsub("'", "'\\''") .. "'" end
+
+--- A directory for the files of this run, which everyone may enter; removed when the suite ends.
+local base
+function support.base()
+  if not base then
+    local pipe = io.popen "mktemp -d /tmp/casulo-spec-XXXXXX"
+    base = pipe:read "l"
+    pipe:close()
+    assert(sys.chmod(base, 493))
+  end
+  return base
+end
+
+function support.remove_base()
+  if base then os.execute("chmod -R u+rwX " .. quote(base) .. " 2>/dev/null; rm -rf " .. quote(base)) end
+  base = nil
+end
+
+local serial = 0
+--- A new empty directory of the current user.
+function support.tmpdir()
+  serial = serial + 1
+  local path = ("%s/%d-%d"):format(support.base(), sys.getpid(), serial)
+  assert(sys.mkdir(path, 493))
+  return path
+end
+
+local roots = {}
+--- A busybox root of the current user, made once.
+function support.rootfs()
+  local uid = sys.geteuid()
+  roots[uid] = roots[uid] or casulo.rootfs.busybox(("%s/rootfs-%d"):format(support.base(), uid))
+  return roots[uid]
+end
+
+--- Runs a shell command line. → exit status (128+n for signal n), stdout, stderr
+function support.sh(line)
+  local directory = support.tmpdir()
+  local out, err = directory .. "/out", directory .. "/err"
+  local _, how, code = os.execute(("{ %s\n} >%s 2>%s </dev/null"):format(line, quote(out), quote(err)))
+  return how == "exit" and code or 128 + code, support.read_file(out), support.read_file(err)
+end
+
+local copy
+--- A copy of the command that every user can reach. → path of bin/casulo
+function support.command()
+  if not copy then
+    copy = support.base() .. "/checkout"
+    assert(os.execute(("mkdir -p %s/build && cp -r bin lua %s/ && cp -r build/casulo build/command.luac %s/build/ && chmod -R a+rX %s"):format(
+      copy, copy, copy, copy)))
+  end
+  return copy .. "/bin/casulo"
+end
+
+--- Runs the command with arguments in a list. → exit status, stdout, stderr
+function support.casulo(arguments)
+  local words = { support.command() }
+  for i, word in ipairs(arguments) do words[i + 1] = quote(word) end
+  return support.sh(table.concat(words, " "))
+end
+
+-- A child that reports through a file: its function's error, or nothing.
+local function in_child(prepare, body)
+  local report = os.tmpname()
+  sys.chmod(report, 438)
+  local pid = assert(sys.clone(0, function()
+    local ok, message = xpcall(function()
+      prepare()
+      body()
+    end, function(message)
+      if type(message) == "table" and message.message then message = message.message end
+      return debug.traceback(tostring(message), 2)
+    end)
+    if not ok then support.write_file(report, message) end
+    return ok and 0 or 1
+  end, { threads = true }))
+  local _, how, code = sys.waitpid(pid)
+  local message = support.read_file(report)
+  os.remove(report)
+  if how ~= "exit" or code ~= 0 then error(("in the child: %s %d: %s"):format(how, code, message), 0) end
+end
+
+--- Runs a function as an ordinary user with no privilege; its failed assertions fail the test.
+function support.as_user(body)
+  if not support.is_root() then return body() end
+  local directory = support.base() .. "/user"
+  if not sys.stat(directory) then
+    assert(sys.mkdir(directory, 493))
+    assert(sys.chown(directory, USER, USER))
+  end
+  support.command() -- made by root, for all
+  in_child(function()
+    base = directory
+    roots = {}
+    assert(sys.setgroups {})
+    assert(sys.setresgid(USER, USER, USER))
+    assert(sys.setresuid(USER, USER, USER))
+    assert(sys.prctl(sys.PR_SET_DUMPABLE, 1)) -- as a process of that user that was started in the usual way
+  end, body)
+end
+
+--- Declares a test twice: as root, and as an ordinary user.
+function support.each_identity(name, body)
+  busted.it(name .. " (as root)", function()
+    if support.needs_root() then body() end
+  end)
+  busted.it(name .. " (as a user)", function() support.as_user(body) end)
+end
+
+local function lines_of_proc()
+  local own = tostring(sys.getpid())
+  local children = {}
+  for _, name in ipairs(sys.scandir "/proc") do
+    local stat = name:find "^%d+$" and io.open(("/proc/%s/stat"):format(name))
+    if stat then
+      local text = stat:read "a" or ""
+      stat:close()
+      if text:match "^%d+ %(.*%) %S (%d+)" == own then children[#children + 1] = name end
+    end
+  end
+  return table.concat(children, " ")
+end
+
+--- What must not change: the mount table, /mnt, our children, our descriptors, the hostname.
+function support.host_state()
+  collectgarbage()
+  return {
+    mounts = support.read_file "/proc/self/mountinfo",
+    mnt = table.concat(sys.scandir "/mnt" or {}, " "),
+    children = lines_of_proc(),
+    descriptors = #sys.scandir "/proc/self/fd",
+    hostname = sys.gethostname(),
+  }
+end
+
+--- Runs a function and asserts that the host is afterwards as it was.
+function support.leaves_nothing(body)
+  local before = support.host_state()
+  body()
+  assert.are.same(before, support.host_state())
+end
+
+--- The inode of a namespace of a process, as /proc shows it.
+function support.namespace(pid, kind) return sys.readlink(("/proc/%s/ns/%s"):format(pid, kind)) end
+
+--- Waits until a condition holds; fails after ten seconds.
+function support.eventually(condition, what)
+  local deadline = sys.clock_gettime(sys.CLOCK_MONOTONIC) + 10
+  repeat
+    local value = condition()
+    if value then return value end
+    sys.poll({}, 5)
+  until sys.clock_gettime(sys.CLOCK_MONOTONIC) > deadline
+  error("never came true: " .. (what or "the condition"), 2)
+end
+
+return support
