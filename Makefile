@@ -59,7 +59,7 @@ demo: packages
 
 test: test-packages
 	@$(MAKE) -s all
-	@eval "$$($(MAKE) -s env)" && $(BUSTED) --helper=spec/helper.lua --output=spec/report.lua spec
+	@eval "$$($(MAKE) -s env)" && $(BUSTED)
 
 lint: lint-packages
 	@sh src/lint.sh "$(LUA_CFLAGS)"

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Loaded by busted before the specs: they share one module, and what it made is removed at the end.
-package.path = "spec/?.lua;" .. package.path
+package.path = "spec/?.lua;lua/?.lua;lua/?/init.lua;" .. package.path
+package.cpath = "build/?.so;" .. package.cpath
 local support = require "support"
 local busted = require "busted"
 

@@ -50,8 +50,8 @@ function MAKE.bind(name, mount)
 end
 
 function MAKE.tmpfs(name, mount)
-  local settings = { { "mode", mount.mode or "1777" } }
-  if mount.size then settings[2] = { "size", mount.size } end
+  local settings = { { "mode", mount.mode or "1777", mount.mode_why or "who may write at its top" } }
+  if mount.size then settings[2] = { "size", mount.size, "as large as it may grow" } end
   return detached.filesystem(name, "tmpfs", settings, mount.attributes | NOSUID | NODEV, mount.why or "a file system in memory")
 end
 
@@ -60,7 +60,7 @@ function MAKE.proc(name, mount, checked)
   if checked.new.user and not checked.new.pid then
     return detached.clone_tree(name, "/proc", "the host's /proc: the PID namespace is the host's, too", mount)
   end
-  local settings = mount.hidepid and { { "hidepid", tostring(mount.hidepid) } } or {}
+  local settings = mount.hidepid and { { "hidepid", tostring(mount.hidepid), "users see no processes but their own" } } or {}
   return detached.filesystem(name, "proc", settings, mount.attributes | SAFE,
     "a /proc that shows the PID namespace of its maker; made while the host's is in sight, as the kernel asks in a user namespace")
 end
@@ -82,8 +82,11 @@ local function maps_tty_group(checked, host)
 end
 
 function MAKE.devpts(name, mount, checked, host)
-  local settings = { { "ptmxmode", "0666" }, { "mode", "0620" } }
-  if maps_tty_group(checked, host) then settings[3] = { "gid", "5" } end
+  local settings = {
+    { "ptmxmode", "0666", "everyone inside may open a new terminal" },
+    { "mode", "0620", "and its group may write to it, as write(1) does" },
+  }
+  if maps_tty_group(checked, host) then settings[3] = { "gid", "5", "that group is tty" } end
   return detached.filesystem(name, "devpts", settings, mount.attributes | NOSUID | NOEXEC, "terminals of its own, numbered from 0")
 end
 
@@ -96,7 +99,8 @@ function MAKE.cgroup2(name, mount)
 end
 
 local ATTACH_WHY = {
-  proc = "ps and the like look here", sysfs = "the devices that the kernel shows",
+  proc = "ps shows what is here: only this container's processes", sysfs = "the kernel's devices, to look at",
+  devpts = "where terminals appear", bind = "the host's files in their place, found inside the container's root",
 }
 
 -- The mounts of the container in the order in which they are attached: the standard ones, then the description's.
@@ -105,9 +109,11 @@ local function mount_list(checked)
   if checked.standard_mounts then
     list = {
       { type = "proc", target = "/proc" }, { type = "sysfs", target = "/sys" },
-      { type = "tmpfs", target = "/dev", mode = "755", devices = true, why = "a /dev with nothing of the host's in it" },
+      { type = "tmpfs", target = "/dev", mode = "755", mode_why = "only root may add to it", devices = true,
+        why = "a /dev with nothing of the host's in it" },
       { type = "devpts", target = "/dev/pts" },
-      { type = "tmpfs", target = "/dev/shm", mode = "1777", why = "where POSIX shared memory lives" },
+      { type = "tmpfs", target = "/dev/shm", mode = "1777", mode_why = "everyone may write, and remove only what is theirs",
+        why = "where POSIX shared memory lives" },
     }
   end
   table.move(checked.mounts, 1, #checked.mounts, #list + 1, list)

@@ -47,7 +47,7 @@ end
 --- A new file system, detached.
 -- @tparam string name of the value
 -- @tparam string fstype
--- @tparam table settings pairs of key and value in a list: `{ { "mode", "755" } }`
+-- @tparam table settings key, value and why of each in a list: `{ { "mode", "755", "only root writes here" } }`
 -- @tparam integer attributes MOUNT_ATTR_…
 -- @tparam string why
 -- @treturn table steps
@@ -56,11 +56,11 @@ function detached.filesystem(name, fstype, settings, attributes, why)
   local context = name .. " context"
   local steps = { { "fsopen", fstype, sys.FSOPEN_CLOEXEC, as = context, why = why } }
   for _, setting in ipairs(settings) do
-    steps[#steps + 1] = { "fsconfig", ref(context), sys.FSCONFIG_SET_STRING, setting[1], setting[2], nil, why = "an option of it" }
+    steps[#steps + 1] = { "fsconfig", ref(context), sys.FSCONFIG_SET_STRING, setting[1], setting[2], nil, why = setting[3] }
   end
-  steps[#steps + 1] = { "fsconfig", ref(context), sys.FSCONFIG_CMD_CREATE, nil, nil, nil, why = "make it" }
+  steps[#steps + 1] = { "fsconfig", ref(context), sys.FSCONFIG_CMD_CREATE, nil, nil, nil, why = "made with these settings, for the namespaces of this process" }
   steps[#steps + 1] = { "fsmount", ref(context), sys.FSMOUNT_CLOEXEC, attributes, as = name,
-    why = "a mount of it that has no place yet" }
+    why = "a mount of it, which has no place yet and no one can see" }
   return steps
 end
 

@@ -1,0 +1,108 @@
+-- SPDX-License-Identifier: MIT
+local casulo = require "casulo"
+local support = require "support"
+
+-- How the C library's name in a plan reads in the kernel's own.
+local KERNEL_NAMES = { poll = "ppoll", signal = "rt_sigaction", sigprocmask = "rt_sigprocmask", dup2 = "dup3", _exit = "exit_group" }
+-- What explain may leave out: nothing.
+local LEFT_OUT = {}
+
+local function strings_of(text)
+  local found = {}
+  for inner in text:gmatch '"([^"]*)"' do found[#found + 1] = inner end
+  return table.concat(found, " ")
+end
+
+-- The calls that explain prints below the clone: their kernel names and, where they show the same, their strings.
+local function explained(text)
+  local calls = {}
+  for line in text:gmatch "[^\n]+" do
+    local name, arguments = line:match "^  ([%w_]+)(%b())"
+    if name then calls[#calls + 1] = { KERNEL_NAMES[name] or name, strings_of(arguments) } end
+  end
+  return calls
+end
+
+-- The calls of the process that the traced one cloned, up to its first successful exec.
+local function traced(trace)
+  local pid, calls = nil, {}
+  for line in trace:gmatch "[^\n]+" do
+    pid = pid or line:match "clone3 resumed.* = (%d+)$" or line:match "clone3%(.* = (%d+)$"
+  end
+  for line in trace:gmatch "[^\n]+" do
+    local own, name, rest = line:match "^(%d+)%s+([%w_]+)(%(.*)$"
+    if own == pid and not LEFT_OUT[name] then
+      calls[#calls + 1] = { name, strings_of(rest:match "^%b()" or rest) }
+      if name == "execve" and not rest:find "= %-1" then break end
+    end
+  end
+  return calls
+end
+
+-- The strings of these read differently in strace, which prints structures and environments in its own way.
+local STRUCTURES = { ioctl = true, mount_setattr = true, execve = true, ppoll = true, write = true }
+
+describe("explain", function()
+  support.each_identity("prints the calls that strace sees of the child, in their order", function()
+    if not support.has "strace" then return support.cannot_run "strace is not installed" end
+    local root = support.rootfs()
+    local data = support.tmpdir()
+    support.write_file(data .. "/file", "")
+    for _, options in ipairs {
+      "--hostname sag",
+      ("--readonly --bind %s:/data:ro --bind %s/file:/deep/er/file --tmpfs /scratch --user 0 --cwd /tmp"):format(data, data),
+      "--share net,ipc,cgroup --net host",
+    } do
+      local arguments = ("--rootfs %s %s -- sh -c true"):format(root, options)
+      local status, text = support.sh(("%s explain %s"):format(support.command(), arguments))
+      assert.are.equal(0, status)
+      local trace_file = support.tmpdir() .. "/trace"
+      local _, _, err = support.sh(("strace -f -s 200 -o %s %s run %s"):format(trace_file, support.command(), arguments))
+      assert.are.equal("", err)
+      local expected, seen = explained(text), traced(support.read_file(trace_file))
+      assert.is_true(#seen > 40)
+      -- explain shows every place of PATH in which the command may be; the child stops at the one that has it
+      while #expected > #seen and expected[#expected][1] == "execve" do table.remove(expected) end
+      for i = 1, math.max(#expected, #seen) do
+        local want, got = expected[i] or {}, seen[i] or {}
+        assert.are.equal(want[1], got[1], ("call %d of: %s"):format(i, options))
+        if not STRUCTURES[got[1]] then assert.are.equal(want[2], got[2], ("%s, call %d of: %s"):format(got[1], i, options)) end
+      end
+    end
+  end)
+
+  it("gives every step a reason", function()
+    local text = casulo.container {
+      rootfs = "/r", hostname = "a", domainname = "b", user = { uid = 1, groups = { 2 } }, umask = 0, readonly = true,
+      namespaces = { "user", "pid", "mount", "uts", "ipc", "net", "cgroup", "time" },
+      uid_map = { { 0, 1000, 10 } }, gid_map = { { 0, 1000, 10 } },
+      mounts = {
+        { type = "bind", source = "/etc/passwd", target = "/p", readonly = true }, { type = "proc", target = "/q", hidepid = 2 },
+        { type = "tmpfs", target = "/t", size = 5 }, { type = "mqueue", target = "/m" }, { type = "cgroup2", target = "/c" },
+        { type = "sysfs", target = "/y" }, { type = "devpts", target = "/d" },
+      },
+      stdin = "null", stdout = "null", stderr = "null",
+    }
+    if not support.is_root() then return support.cannot_run "only root may describe a map of ranges" end
+    for line in text:explain():gmatch "[^\n]+" do assert.is_truthy(line:find "%S%s%s+%S", line) end
+  end)
+
+  it("decodes flags, modes, structures and results", function()
+    local text = casulo.container { rootfs = "/r", hostname = "sag" }:explain()
+    for _, part in ipairs {
+      'mount(NULL, "/", NULL, MS_REC|MS_PRIVATE, NULL)',
+      'open_tree(AT_FDCWD, "/r/", OPEN_TREE_CLONE|AT_RECURSIVE|OPEN_TREE_CLOEXEC) → root',
+      "{attr_set=MOUNT_ATTR_RDONLY}", 'fsopen("proc", FSOPEN_CLOEXEC) → proc context',
+      "fsconfig(proc context, FSCONFIG_CMD_CREATE, NULL, NULL, 0)", 'mkdirat(AT_FDCWD, "/proc", 0755)',
+      'sethostname("sag", 3)', "poll([{caller, POLLIN}], 1, 0) = 0", "prctl(PR_SET_PDEATHSIG, SIGKILL)",
+      '{ifr_name="lo", ifr_flags=IFF_UP|IFF_RUNNING}', 'pivot_root(".", ".")', 'umount2(".", MNT_DETACH)',
+    } do
+      assert.is_truthy(text:find(part, 1, true), part)
+    end
+  end)
+
+  it("shows functions of one's own by where they are", function()
+    local text = casulo.plan { function() end }:explain()
+    assert.is_truthy(text:find "function at .*explain_spec.lua:%d+")
+  end)
+end)

@@ -1,0 +1,174 @@
+-- SPDX-License-Identifier: MIT
+local casulo = require "casulo"
+local plan = require "casulo.plan"
+local recipes, ref = casulo.recipes, casulo.ref
+local support = require "support"
+local sys = casulo.sys
+
+describe("a plan", function()
+  it("lays lists and plans out flat and keeps the order", function()
+    local inner = casulo.plan { { "chdir", "/b" } }
+    local steps = casulo.plan { { "chdir", "/a" }, inner, { { { "chdir", "/c" } }, {} } }.steps
+    assert.are.same({ "/a", "/b", "/c" }, { steps[1][2], steps[2][2], steps[3][2] })
+    assert.are.equal(3, #steps)
+  end)
+
+  it("refuses what is no step, naming it", function()
+    assert.has_error(function() casulo.plan { 5 } end, "plan: item 1: expected a step, a list of steps or a function, got number")
+    assert.has_error(function() casulo.plan { { "chdir", "/", wy = "x" } } end, "plan: step 1 (chdir): unknown field wy")
+    assert.has_error(function() casulo.plan { { "chdir", "/", phase = "later" } } end, "plan: step 1 (chdir): unknown phase later")
+  end)
+
+  it("sorts its steps into phases", function()
+    local p = casulo.plan { { "chdir", "/", phase = "before" }, { "chroot", "/" }, { "close", 3, phase = "after" } }
+    assert.are.equal("chdir", p:phase "before"[1][1])
+    assert.are.equal("chroot", p:phase "child"[1][1])
+    assert.are.equal("close", p:phase "after"[1][1])
+    assert.are.same({}, p:phase "born")
+  end)
+
+  it("runs against a recorder without any system call", function()
+    local recorder = casulo.recorder { fsopen = function() return 77 end }
+    local p = casulo.plan { { "fsopen", "proc", 0, as = "context" }, { "fsmount", ref "context", 0, 0 }, recipes.hostname "x" }
+    assert.is_true(plan.run(p.steps, recorder, {}))
+    assert.are.same({
+      { "fsopen", "proc", 0, n = 2 }, { "fsmount", 77, 0, 0, n = 3 }, { "sethostname", "x", n = 1 },
+    }, recorder.calls)
+  end)
+
+  it("stops at the first failure and undoes the steps before it, last first", function()
+    local directory = support.tmpdir()
+    local a, b = directory .. "/a", directory .. "/a/b"
+    local p = casulo.plan {
+      { "mkdir", a, 493, undo = { "rmdir", a } }, { "mkdir", b, 493, undo = { "rmdir", b } },
+      { "chdir", "/nonexistent" }, { "mkdir", directory .. "/never", 493 },
+    }
+    local ok, failure = plan.run(p.steps, sys, {})
+    assert.is_nil(ok)
+    assert.are.equal(sys.ENOENT, failure.errno)
+    assert.are.equal(p.steps[3], failure.step)
+    assert.are.same({}, sys.scandir(directory))
+  end)
+
+  it("tolerates the errnos that a step names and no others", function()
+    local steps = { { "mkdir", "/", 493, tolerate = { sys.EEXIST } } }
+    assert.is_true(plan.run(steps, sys, {}))
+    assert.is_nil(plan.run({ { "mkdir", "/", 493, tolerate = { sys.EROFS } } }, sys, {}))
+  end)
+
+  it("takes a result other than the expected one for a failure", function()
+    local _, failure = plan.run({ { "umask", sys.umask(sys.umask(18)), expect = 4095 } }, sys, {})
+    assert.is_truthy(failure.message:find "umask: returned")
+  end)
+
+  it("names a ref that nothing gave a value", function()
+    assert.has_error(function() plan.run({ { "close", ref "nobody" } }, sys, {}) end, 'plan: no value for ref "nobody"')
+  end)
+end)
+
+describe("the recipes", function()
+  local function calls(steps)
+    local names = {}
+    for _, step in ipairs(casulo.plan(steps).steps) do names[#names + 1] = step[1] end
+    return table.concat(names, " ")
+  end
+
+  it("make the calls of the tutorials in their order, each with a reason", function()
+    local all = { recipes.private_mounts(), recipes.fresh_proc { hidepid = 2 }, recipes.sysfs(), recipes.minimal_dev(),
+      recipes.tmpfs("/t", { size = "1m" }), recipes.bind("/a", "/b", { readonly = true }), recipes.hostname "h",
+      recipes.domainname "d", recipes.chroot "/r", recipes.pivot_root "/r", recipes.own_id_maps({ { 0, 1, 1 } }, { { 0, 1, 1 } }) }
+    assert.are.equal("mount", calls { all[1] })
+    assert.are.equal("umount2 mount", calls { all[2] })
+    assert.are.equal("openat write close openat write close openat write close", calls { all[11] })
+    assert.are.equal("/proc/self/setgroups", casulo.plan { all[11] }.steps[1][3])
+    for _, step in ipairs(casulo.plan(all).steps) do assert.is_truthy(step.why and #step.why > 5, step[1]) end
+  end)
+
+  it("do in the kernel what they say", function()
+    if not support.needs_root() then return end
+    local dir = support.tmpdir()
+    for _, name in ipairs { "t", "b", "dev" } do assert(sys.mkdir(("%s/%s"):format(dir, name), 493)) end
+    local result
+    support.leaves_nothing(function()
+      result = assert(casulo.unshared({ "mount", "pid", "uts", "net" }, {
+        recipes.private_mounts(), recipes.fresh_proc { hidepid = 2 }, recipes.sysfs(), recipes.loopback(),
+        recipes.tmpfs(dir .. "/t", { nosuid = true, nodev = true, size = "64k", mode = "700" }),
+        recipes.bind(dir, dir .. "/b", { readonly = true, noexec = true }),
+        recipes.minimal_dev(dir .. "/dev"),
+        recipes.hostname "inside", recipes.domainname "domain",
+        function()
+          local mounts = support.read_file "/proc/self/mounts"
+          local function has(text) if not mounts:find(text, 1, true) then error(text .. " is not in\n" .. mounts, 0) end end
+          has "proc /proc proc rw,nosuid,nodev,noexec,relatime,hidepid=invisible"
+          has "sysfs /sys sysfs ro,nosuid,nodev,noexec"
+          has(("tmpfs %s/t tmpfs rw,nosuid,nodev,relatime,size=64k,mode=700"):format(dir))
+          has(dir .. "/b ext4 ro,noexec")
+          assert(sys.getpid() == 1 and sys.uname().nodename == "inside" and sys.uname().domainname == "domain")
+          assert(sys.stat(dir .. "/dev/null").mode & sys.S_IFMT == sys.S_IFCHR)
+          assert(sys.readlink(dir .. "/dev/ptmx") == "pts/ptmx")
+          assert(not io.open(dir .. "/b/x", "w"))
+        end,
+      }))
+    end)
+    assert.are.equal(0, result.exit_code)
+  end)
+
+  it("enter a root by chroot and by pivot_root", function()
+    if not support.needs_root() then return end
+    for _, recipe in ipairs { "chroot", "pivot_root" } do
+      local result = assert(casulo.unshared({ "mount" }, {
+        recipes.private_mounts(), recipes[recipe](support.rootfs()),
+        { "execve", "/bin/sh", { "sh", "-c", "[ -x /bin/busybox ] && [ ! -e /usr ] && [ \"$(pwd)\" = / ] && exit 7" }, {}, why = "look" },
+      }))
+      assert.are.equal(7, result.exit_code, recipe)
+    end
+  end)
+end)
+
+describe("unshared", function()
+  support.each_identity("runs a plan in new namespaces and leaves nothing", function()
+    local namespaces = support.is_root() and { "mount", "pid", "uts" } or { "user", "mount", "pid", "uts" }
+    support.leaves_nothing(function()
+      local result = assert(casulo.unshared(namespaces, {
+        recipes.private_mounts(), recipes.hostname "elsewhere",
+        function()
+          assert(sys.getpid() == 1 and sys.gethostname() == "elsewhere" and sys.geteuid() == 0)
+          return 3
+        end,
+      }))
+      assert.are.same({ exit_code = 0 }, result)
+    end)
+  end)
+
+  support.each_identity("runs a plan without functions in a child that shares memory", function()
+    local namespaces = support.is_root() and { "uts" } or { "user", "uts" }
+    local result = assert(casulo.unshared(namespaces, {
+      recipes.hostname "elsewhere", { "execve", "/bin/sh", { "sh", "-c", "hostname 2>/dev/null || uname -n" }, { "PATH=/usr/bin:/bin" } },
+    }, { stdout = "pipe" }))
+    assert.are.same({ exit_code = 0, stdout = "elsewhere\n" }, result)
+    assert.are.same({ exit_code = 0 }, casulo.unshared(namespaces, { recipes.hostname "nowhere" }))
+  end)
+
+  it("brings the error of a function back, with its message and position", function()
+    local result, err = casulo.unshared({}, { function() error "out of luck" end })
+    assert.is_nil(result)
+    assert.are.equal("setup", err.kind)
+    assert.is_truthy(tostring(err):find "plan_spec.lua:%d+: out of luck", tostring(err))
+    local _, long = casulo.unshared({}, { function() error(("x"):rep(100000)) end })
+    assert.is_truthy(tostring(long):find "xxxx")
+  end)
+
+  it("brings back which call failed, whoever ran it", function()
+    for _, extra in ipairs { { function() end }, {} } do
+      local result, err = casulo.unshared({}, { { "chdir", "/nonexistent" }, extra })
+      assert.is_nil(result)
+      assert.are.same({ "chdir", sys.ENOENT }, { err.call, err.errno })
+      assert.is_truthy(tostring(err):find('chdir("/nonexistent"): No such file or directory', 1, true), tostring(err))
+    end
+  end)
+
+  it("raises for a bad namespace or step", function()
+    assert.error_matches(function() casulo.unshared({ "mnt" }, {}) end, "unknown namespace \"mnt\"; did you mean")
+    assert.error_matches(function() casulo.unshared({}, { { "frobnicate" } }) end, "frobnicate is no call of a program")
+  end)
+end)
