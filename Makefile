@@ -20,7 +20,7 @@ BUSTED = $(LUA) /usr/bin/busted
 
 NEEDED = gcc make pkg-config lua5.4 liblua5.4-dev busybox-static
 NEEDED_BY_TESTS = lua-busted luarocks strace iproute2
-NEEDED_BY_LINT = lua-check clang cppcheck clang-tidy libclang-rt-14-dev valgrind
+NEEDED_BY_LINT = lua-check clang clang-tidy libclang-rt-14-dev valgrind
 
 all: build/casulo/sys.so build/command.luac
 

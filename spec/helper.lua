@@ -1,7 +1,10 @@
 -- SPDX-License-Identifier: MIT
 -- Loaded by busted before the specs: they share one module, and what it made is removed at the end.
-package.path = "spec/?.lua;lua/?.lua;lua/?/init.lua;" .. package.path
-package.cpath = "build/?.so;" .. package.cpath
+package.path = "spec/?.lua;" .. package.path
+if not package.searchpath("casulo.sys", package.cpath) then -- else the caller has said which one
+  package.path = "lua/?.lua;lua/?/init.lua;" .. package.path
+  package.cpath = "build/?.so;" .. package.cpath
+end
 local support = require "support"
 local busted = require "busted"
 

@@ -89,10 +89,15 @@ local copy
 function support.command()
   if not copy then
     copy = support.base() .. "/checkout"
-    assert(os.execute(("mkdir -p %s/build && cp -r bin lua %s/ && cp -r build/casulo build/command.luac %s/build/ && chmod -R a+rX %s"):format(
-      copy, copy, copy, copy)))
+    assert(os.execute(("mkdir -p '%s/build' && cp -r bin lua examples Makefile '%s/' && "
+      .. "cp -r build/casulo build/command.luac '%s/build/' && chmod -R a+rX '%s'"):format(copy, copy, copy, copy)))
   end
   return copy .. "/bin/casulo"
+end
+
+--- A shell line that lets what follows use that copy, as the README says.
+function support.environment()
+  return ("eval \"$(make -s --no-print-directory -C '%s' env)\""):format(support.command():match "^(.*)/bin/casulo$")
 end
 
 --- Runs the command with arguments in a list. → exit status, stdout, stderr

@@ -4,6 +4,7 @@
 
 #include <limits.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 
 
@@ -89,10 +90,11 @@ static void accept(lua_State *L, int index, const char *wrong) {
   if (!wrong) return;
   if (strncmp(wrong, "expected ", 9) == 0) luaL_typeerror(L, index, wrong + 9);
   luaL_argerror(L, index, wrong);
+  abort(); /* not reached: tells compilers and analysers that a bad value does not come back */
 }
 
 const char *arg_string(lua_State *L, int index) {
-  const char *string = NULL;
+  const char *string;
   accept(L, index, string_of(L, index, &string));
   return string;
 }

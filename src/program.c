@@ -324,7 +324,10 @@ static void pack_step(lua_State *L, struct packing *p, int step) {
   if (lua_type(L, step) != LUA_TTABLE) luaL_error(L, "program: step %d: expected a table", p->step);
   if (lua_rawgeti(L, step, 1) != LUA_TSTRING) luaL_error(L, "program: step %d: expected the name of a call first", p->step);
   p->call = find_call(lua_tostring(L, -1));
-  if (!p->call) luaL_error(L, "program: step %d: %s is no call of a program", p->step, lua_tostring(L, -1));
+  if (!p->call) {
+    luaL_error(L, "program: step %d: %s is no call of a program", p->step, lua_tostring(L, -1));
+    return;
+  }
   lua_pop(L, 1);
   memset(&p->op, 0, sizeof p->op);
   p->op.nr = p->call->nr;

@@ -28,7 +28,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STACK = 64 * 1024 };
+static const size_t STACK = 64 * 1024UL;
 
 /* Stacks for a child and a go-between. The last pair is kept for the next start of any thread. */
 static _Atomic(char *) spare;

@@ -56,9 +56,11 @@ function detached.filesystem(name, fstype, settings, attributes, why)
   local context = name .. " context"
   local steps = { { "fsopen", fstype, sys.FSOPEN_CLOEXEC, as = context, why = why } }
   for _, setting in ipairs(settings) do
-    steps[#steps + 1] = { "fsconfig", ref(context), sys.FSCONFIG_SET_STRING, setting[1], setting[2], nil, why = setting[3] }
+    steps[#steps + 1] = { "fsconfig", ref(context), sys.FSCONFIG_SET_STRING, setting[1], setting[2], nil,
+      why = setting[3] }
   end
-  steps[#steps + 1] = { "fsconfig", ref(context), sys.FSCONFIG_CMD_CREATE, nil, nil, nil, why = "made with these settings, for the namespaces of this process" }
+  steps[#steps + 1] = { "fsconfig", ref(context), sys.FSCONFIG_CMD_CREATE, nil, nil, nil,
+    why = "made with these settings, for the namespaces of this process" }
   steps[#steps + 1] = { "fsmount", ref(context), sys.FSMOUNT_CLOEXEC, attributes, as = name,
     why = "a mount of it, which has no place yet and no one can see" }
   return steps
@@ -111,7 +113,8 @@ function detached.mount_point(target, is_file, made)
     path = ("%s/%s"):format(path, part)
     if not made[path] then
       made[path] = true
-      steps[#steps + 1] = { "mkdirat", sys.AT_FDCWD, path, 493, tolerate = { sys.EEXIST }, why = "a place to mount on, where it is missing" }
+      steps[#steps + 1] = { "mkdirat", sys.AT_FDCWD, path, 493, tolerate = { sys.EEXIST },
+        why = "a place to mount on, where it is missing" }
     end
   end
   if is_file then

@@ -1,0 +1,120 @@
+-- SPDX-License-Identifier: MIT
+-- Each example is run as its header says, and what it prints is compared with the system.
+local support = require "support"
+local sys = require "casulo.sys"
+
+-- As its header says, but from a directory of the user's own, since some build a root there.
+local function run(name)
+  local top = support.command():match "^(.*)/bin/casulo$"
+  local status, out, err = support.sh(("cd '%s' && %s && exec lua5.4 '%s/examples/%s.lua'"):format(
+    support.tmpdir(), support.environment(), top, name))
+  assert.are.equal("", err)
+  assert.are.equal(0, status)
+  return out
+end
+
+local function example(name, body)
+  it(name, function()
+    if not support.needs_root() then return end
+    support.leaves_nothing(function() body(run(name)) end)
+  end)
+end
+
+describe("example", function()
+  example("01-fresh-proc", function(out)
+    local first = out:find('mount(NULL, "/", NULL, MS_REC|MS_PRIVATE, NULL)', 1, true)
+    local second = out:find('umount2("/proc", MNT_DETACH)', 1, true)
+    local third = out:find('mount("proc", "/proc", "proc", MS_NOSUID|MS_NODEV|MS_NOEXEC, NULL)', 1, true)
+    assert.is_true(first < second and second < third)
+    assert.is_truthy(out:find "ps sees only its own world")
+    local rows = {}
+    for pid, command in out:match "COMMAND\n(.*)":gmatch "(%d+) %S+%s+([^\n]+)" do rows[#rows + 1] = { pid, command:match "%S+" } end
+    assert.are.same({ { "1", "lua5.4" }, { "2", "sh" }, { "3", "busybox" } }, rows)
+  end)
+
+  example("02-pid-namespace", function(out)
+    local outside, inside = out:match "^(.-)(My pid is 1\n.*)$"
+    assert.are_not.equal("1", outside:match "^My pid is (%d+)\n\nPIDS\nNAME                 PID\n")
+    assert.is_true(select(2, outside:gsub("\n", "")) > 5)
+    assert.are.equal("My pid is 1\n\nPIDS\nNAME                 PID\nlua5.4               1\n\n", inside)
+  end)
+
+  example("03-uts-namespace", function(out)
+    local host = sys.gethostname()
+    assert.are.equal(("the host before:       %s\ninside:                foo\nthe host meanwhile:    %s\nthe host afterwards:   %s\n")
+      :format(host, host, host), out)
+  end)
+
+  example("04-busybox-container", function(out)
+    local by_hand, described = out:match "^(.*)\nThe same as a description; its shell is PID 1:\n(.*)$"
+    assert.is_truthy(by_hand:find("| lua (PID 1)    | new pid, new uts, new ipc, new mnt | /                      | 1 |", 1, true))
+    assert.is_truthy(by_hand:find("| sh (chroot)    | new pid, new uts, new ipc, new mnt | build/demo             | 2 |", 1, true))
+    for _, part in ipairs { by_hand, described } do
+      assert.is_truthy(part:find("# ls /\nbin\ndev\netc\nproc\nroot\nsys\ntmp\n", 1, true))
+      assert.is_truthy(part:find("# hostname sag\nsag\n", 1, true))
+    end
+    assert.are.equal("2", by_hand:match "# echo %$%$\n(%d+)\n")
+    assert.are.equal("1", described:match "# echo %$%$\n(%d+)\n")
+    assert.is_nil(described:find "lua5.4") -- its ps sees nothing of this program
+    for line in described:match "# mount\n(.*)$":gmatch "[^\n]+" do
+      local target = line:match " on (%S+) type"
+      assert.is_truthy(target == "/" or target:find "^/proc" or target:find "^/dev" or target:find "^/sys", line)
+    end
+  end)
+
+  example("05-mount-namespace", function(out)
+    assert.are.equal("on the host before: 0 lines\nMounted tmpfs at /mnt/test_mount\n"
+      .. "tmpfs /mnt/test_mount tmpfs rw,nosuid,nodev,relatime 0 0\non the host after: 0 lines, directory removed\n", out)
+    assert.is_nil(sys.stat "/mnt/test_mount")
+    assert.is_nil(support.read_file "/proc/self/mounts":find("/mnt/test_mount", 1, true))
+  end)
+
+  example("06-two-views", function(out)
+    local inner, parent = out:match "Michael: my PID is (%d+), my parent's is (%d+)"
+    assert.are.same({ "1", "0" }, { inner, parent })
+    assert.are.equal("1", out:match "Michael: I see (%d+) process")
+    assert.is_truthy(out:find "Michael: can I signal Dwight, PID %d+%? kill %d+: No such process")
+    local outer = out:match "Dwight:  his PID is (%d+)"
+    assert.is_truthy(out:find(("both of his: %s 1\n"):format(outer), 1, true))
+    assert.is_truthy(out:find "Dwight:  can I signal him%? yes\nDwight:  he ended by signal 9\n$")
+    local _, _, errno = sys.kill(math.tointeger(outer), 0)
+    assert.are.equal(sys.ESRCH, errno)
+  end)
+
+  it("07-user-namespace", function()
+    support.command()
+    support.as_user(function()
+      local out = run "07-user-namespace"
+      local uid, gid = sys.getuid(), sys.getgid()
+      assert.is_truthy(out:find(("outside: uid %d, gid %d\ninside:  uid 0, gid 0\n"):format(uid, gid), 1, true), out)
+      assert.is_truthy(out:find(("/proc/self/uid_map%%s+0 %d 1\n"):format(uid)))
+      assert.is_truthy(out:find(("/proc/self/gid_map%%s+0 %d 1\n"):format(gid)))
+      assert.is_truthy(out:find "/proc/self/setgroups%s+deny\n")
+      assert.is_truthy(out:find "inside:  open /etc/shadow: Permission denied")
+      assert.is_truthy(out:find(("outside: the file belongs to uid %d\n"):format(uid), 1, true))
+    end)
+  end)
+
+  support.each_identity("08-network-namespace", function()
+    local out = run "08-network-namespace"
+    assert.is_truthy(out:find "^outside: interfaces: [^\n]*lo")
+    assert.is_truthy(out:find "inside:  interfaces: lo; lo is down\ninside:  interfaces: lo; lo is up\n$", out)
+  end)
+
+  support.each_identity("09-ipc-namespace", function()
+    local before, first, made, after = run "09-ipc-namespace":match
+      "^outside before:%s+(%d+) .*inside at first:%s+(%d+) .*inside, one made:%s+(%d+) .*outside after:%s+(%d+) "
+    assert.are.same({ "0", "1" }, { first, made })
+    assert.are.equal(before, after)
+  end)
+
+  it("headers say goal, how to run and what to expect, in under 60 lines", function()
+    local files = sys.scandir "examples"
+    assert.are.equal(9, #files)
+    for _, name in ipairs(files) do
+      local text = support.read_file("examples/" .. name)
+      for _, word in ipairs { "-- Goal:", "-- Run:", "-- Expect:" } do assert.is_truthy(text:find(word, 1, true), name) end
+      assert.is_true(select(2, text:gsub("\n", "")) < 60, name)
+    end
+  end)
+end)

@@ -1,0 +1,17 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Every compiler and linter, with each warning an error. Usage: lint.sh LUA_CFLAGS
+set -eu
+cd "$(dirname "$0")/.."
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+
+for compiler in gcc clang; do
+  $compiler -O2 -Wall -Wextra -Werror -fPIC -shared -fvisibility=hidden $1 -o "$out/sys.so" src/*.c
+  echo "$compiler: clean"
+done
+clang-tidy --quiet --warnings-as-errors='*' \
+  --checks='-*,bugprone-*,clang-analyzer-*,misc-redundant-expression,-bugprone-easily-swappable-parameters,-bugprone-assignment-in-if-condition,-bugprone-reserved-identifier,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling' \
+  src/*.c -- $1 2>/dev/null
+echo "clang-tidy: clean"
+luacheck --quiet bin/casulo lua src spec examples .busted
