@@ -16,7 +16,7 @@ build = {
     ["casulo.sys"] = {
       sources = {
         "src/argument.c", "src/clone.c", "src/clone3.c", "src/constants.c", "src/descriptor.c", "src/file.c",
-        "src/identity.c", "src/mount.c", "src/names.c", "src/network.c", "src/path.c", "src/process.c", "src/program.c",
+        "src/identity.c", "src/mount.c", "src/names.c", "src/network.c", "src/pack.c", "src/path.c", "src/process.c", "src/program.c",
         "src/result.c", "src/share.c", "src/signal.c", "src/sys.c", "src/wait.c", "src/walk.c",
       },
     },

@@ -290,7 +290,7 @@ end
 -- @treturn container
 function container.new(raw)
   local host = require "casulo.host"
-  local ok, checked = pcall(description.check, raw, host)
+  local ok, checked = description.try(description.check, raw, host)
   if not ok then error(checked, 2) end
   local copy = {}
   for name, value in pairs(raw) do copy[name] = value end
@@ -340,12 +340,9 @@ local function prepared(self, redirected)
   return self.programs[key]
 end
 
---- Starts the container.
--- @tparam[opt] table options `stdin`, `stdout`, `stderr`, `timeout`, in place of the description's
--- @treturn process or nil and an error, when the command never ran
-function Container:start(options)
-  local ok, settings = pcall(description.run_options, options, "start")
-  if not ok then error(settings, 2) end
+local function start(self, options)
+  local ok, settings = description.try(description.run_options, options, "start")
+  if not ok then error(settings, 3) end
   for _, name in ipairs { "stdin", "stdout", "stderr", "timeout" } do
     if settings[name] == nil then settings[name] = self.checked[name] end
   end
@@ -355,11 +352,19 @@ function Container:start(options)
   return require "casulo.process".start(settings)
 end
 
+--- Starts the container.
+-- @tparam[opt] table options `stdin`, `stdout`, `stderr`, `timeout`, in place of the description's
+-- @treturn process or nil and an error, when the command never ran
+function Container:start(options)
+  local process, err = start(self, options)
+  return process, err
+end
+
 --- Starts the container and waits for its end.
 -- @tparam[opt] table options as for `start`
 -- @treturn table result, or nil and an error, when the command never ran
 function Container:run(options)
-  local process <close>, err = self:start(options)
+  local process <close>, err = start(self, options)
   if not process then return nil, err end
   return process:wait()
 end

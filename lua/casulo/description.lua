@@ -58,11 +58,14 @@ end
 
 function check.list(value, path, item)
   if type(value) ~= "table" then wrong(path, "a list", value) end
+  local keys = 0
   for key in pairs(value) do
-    if math.type(key) ~= "integer" or key < 1 or key > #value then error(path .. ": expected a list without holes or names", 0) end
+    keys = keys + 1
+    if math.type(key) ~= "integer" then error(path .. ": expected a list without holes or names", 0) end
   end
   local checked = {}
   for i, inner in ipairs(value) do checked[i] = item(inner, ("%s[%d]"):format(path, i)) end
+  if #checked ~= keys then error(path .. ": expected a list without holes or names", 0) end
   return checked
 end
 
@@ -113,7 +116,8 @@ local function check_user(value, path)
   if type(value) == "string" then
     local uid, gid = value:match "^(%d+):?(%d*)$"
     if not uid then error(('%s: expected numbers, "UID" or "UID:GID", got %s'):format(path, shown(value)), 0) end
-    value = { uid = math.tointeger(tonumber(uid)), gid = math.tointeger(tonumber(gid ~= "" and gid or uid)) }
+    gid = gid ~= "" and gid or uid
+    value = { uid = math.tointeger(tonumber(uid)) or uid, gid = math.tointeger(tonumber(gid)) or gid }
   elseif type(value) == "number" then
     value = { uid = value, gid = value }
   end
@@ -122,7 +126,7 @@ local function check_user(value, path)
   return {
     uid = uid,
     gid = check.id(value.gid == nil and uid or value.gid, path .. ".gid"),
-    groups = value.groups and check.list(value.groups, path .. ".groups", check.id),
+    groups = value.groups ~= nil and check.list(value.groups, path .. ".groups", check.id) or nil,
   }
 end
 
@@ -178,7 +182,7 @@ end
 
 local function check_size(value, path)
   if math.type(value) == "integer" and value > 0 then return ("%d"):format(value) end
-  if type(value) == "string" and value:find "^%d+[kmgKMG%%]?$" then return value end
+  if type(value) == "string" and value:find "^%d+[kmgKMG%%]?$" and value:find "[1-9]" then return value end
   wrong(path, 'bytes, or a string such as "64m"', value)
 end
 
@@ -186,6 +190,12 @@ local function check_mode(value, path)
   if math.type(value) == "integer" and value >= 0 and value <= 4095 then return ("%o"):format(value) end
   if type(value) == "string" and value:find "^[0-7][0-7]?[0-7]?[0-7]?$" then return value end
   wrong(path, 'permission bits, or a string of octal digits such as "1777"', value)
+end
+
+local HIDEPID = { [0] = true, true, true, [4] = true }
+local function check_hidepid(value, path)
+  if math.type(value) ~= "integer" or not HIDEPID[value] then wrong(path, "0, 1, 2 or 4", value) end
+  return value
 end
 
 local function check_mount(value, path)
@@ -203,7 +213,7 @@ local function check_mount(value, path)
   end
   if value.size ~= nil then mount.size = check_size(value.size, path .. ".size") end
   if value.mode ~= nil then mount.mode = check_mode(value.mode, path .. ".mode") end
-  if value.hidepid ~= nil then mount.hidepid = check.integer(value.hidepid, path .. ".hidepid", 0, 4) end
+  if value.hidepid ~= nil then mount.hidepid = check_hidepid(value.hidepid, path .. ".hidepid") end
   return mount
 end
 
@@ -238,8 +248,8 @@ local function check_users(raw, path, checked, host)
   end
   if raw.user ~= nil then checked.user = check_user(raw.user, path .. ".user") end
   if not in_user_namespace then return end
-  checked.uid_map = raw.uid_map and check_map(raw.uid_map, path .. ".uid_map") or { { 0, host.uid, 1 } }
-  checked.gid_map = raw.gid_map and check_map(raw.gid_map, path .. ".gid_map") or { { 0, host.gid, 1 } }
+  checked.uid_map = raw.uid_map ~= nil and check_map(raw.uid_map, path .. ".uid_map") or { { 0, host.uid, 1 } }
+  checked.gid_map = raw.gid_map ~= nil and check_map(raw.gid_map, path .. ".gid_map") or { { 0, host.gid, 1 } }
   checked.own_maps = is_own(checked.uid_map, host.uid) and is_own(checked.gid_map, host.gid)
   if host.uid ~= 0 and not checked.own_maps then
     error(("%s.%s: an ordinary user maps one id, the own: { { N, %d, 1 } }; more needs root"):format(path,
@@ -258,9 +268,8 @@ end
 
 local function check_stream(value, path)
   if value == "inherit" or value == "null" or value == "pipe" then return value end
-  if io.type(value) == "file" or (type(value) == "userdata" and getmetatable(value).__name == "casulo.descriptor") then
-    return value
-  end
+  local metatable = type(value) == "userdata" and getmetatable(value)
+  if io.type(value) == "file" or (type(metatable) == "table" and metatable.__name == "casulo.descriptor") then return value end
   if math.type(value) == "integer" and value >= 0 then return value end
   wrong(path, '"inherit", "null", "pipe", a file or a descriptor', value)
 end
@@ -309,6 +318,17 @@ local function check_consistency(checked, path, raw)
   if raw.network == "none" and not new.net then
     error(path .. '.network: "none" needs a network namespace of its own; add "net" to namespaces', 0)
   end
+end
+
+--- Calls one of the checks below, for a caller that raises what is wrong at a position of its own.
+-- @tparam function checker
+-- @param ... its arguments
+-- @treturn boolean whether all is well
+-- @return what the check returned, or what is wrong, in one line
+function description.try(checker, ...)
+  local ok, result = pcall(checker, ...)
+  if ok then return true, result end
+  return false, (tostring(result):gsub("%c", function(char) return ("\\%d"):format(char:byte()) end))
 end
 
 --- Checks the fields that may differ from one run to the next: the streams and the timeout.

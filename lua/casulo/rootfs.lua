@@ -17,7 +17,7 @@ local FILES = {
 local INSTALL = "install it with: apt-get install busybox-static"
 
 -- Raised without a position: the function that users call adds theirs.
-local function check(result, message) return result or error(message, 0) end
+local function check(result, message) return result or error(tostring(message), 0) end
 
 local function find_busybox()
   for directory in ((os.getenv "PATH" or "") .. ":/bin:/usr/bin"):gmatch "[^:]+" do
@@ -29,28 +29,45 @@ local function find_busybox()
 end
 
 -- A program that asks for a dynamic loader (PT_INTERP) cannot run in a root that has none.
-local function check_static(path, bytes)
+local function asks_for_loader(bytes)
   local class = bytes:byte(5)
-  if bytes:sub(1, 4) ~= "\127ELF" or (class ~= 1 and class ~= 2) then error(path .. " is no ELF program", 0) end
   local order = bytes:byte(6) == 2 and ">" or "<"
   local offset, size, count
   if class == 2 then offset, size, count = string.unpack(order .. "I8", bytes, 33), string.unpack(order .. "I2I2", bytes, 55)
   else offset, size, count = string.unpack(order .. "I4", bytes, 29), string.unpack(order .. "I2I2", bytes, 43) end
   for i = 0, count - 1 do
-    if string.unpack(order .. "I4", bytes, offset + i * size + 1) == 3 then
-      error(("%s is not static: it needs a loader and libraries that the new root lacks; %s"):format(path, INSTALL), 0)
-    end
+    if string.unpack(order .. "I4", bytes, offset + i * size + 1) == 3 then return true end
+  end
+  return false
+end
+
+local function check_static(path, bytes)
+  if not bytes:find "^\127ELF[\1\2]" then error(path .. " is no ELF program", 0) end
+  local whole, dynamic = pcall(asks_for_loader, bytes)
+  if not whole then error(path .. " is cut off: its ELF header leads beyond its end", 0) end
+  if dynamic then
+    error(("%s is not static: it needs a loader and libraries that the new root lacks; %s"):format(path, INSTALL), 0)
   end
 end
 
+-- Under its own name, whatever the file is called: it takes another for the name of an applet.
 local function applets_of(path)
-  local pipe <close> = check(io.popen(("'%s' --list"):format(path:gsub("'", "'\\''"))))
+  local list = { "execve", path, { "busybox", "--list" }, {}, why = "busybox knows its applets" }
+  local result = check(require "casulo.unshared"({}, { list }, { stdout = "pipe", stderr = "null", stdin = "null" }))
   local names = {}
-  for line in pipe:lines() do
+  for line in result.stdout:gmatch "[^\n]+" do
     if line:find "^[%w%[_.+-]+$" and line ~= "busybox" then names[#names + 1] = line end
   end
-  if not names[1] then error(path .. " --list names no applets: is it busybox?", 0) end
+  if result.exit_code ~= 0 or not names[1] then error(path .. " --list names no applets: is it busybox?", 0) end
   return names
+end
+
+local function read_program(path)
+  local file <close> = check(io.open(path, "rb"))
+  local bytes, message = file:read "a"
+  if not bytes then error(("%s: %s"):format(path, message), 0) end
+  check_static(path, bytes)
+  return bytes
 end
 
 local function write_file(path, text, mode)
@@ -113,19 +130,11 @@ local function remove_leftovers(parent, prefix)
   end
 end
 
-local function build(path, options)
-  local found = sys.lstat(path)
-  if is_root_file_system(path) then return end
-  if found then error(path .. " exists and is not a root file system; choose another name or remove it", 0) end
-  local busybox = options.busybox or find_busybox()
-  local source <close> = check(io.open(busybox, "rb"))
-  local binary = check(source:read "a")
-  check_static(busybox, binary)
+-- Fills the temporary directory and gives it its name; what is left of it in the end goes.
+local function build_at(temporary, path, busybox)
+  local binary = read_program(busybox)
   local applets = applets_of(busybox)
   make_parents(path)
-  local parent, prefix = temporary_prefix(path)
-  remove_leftovers(parent, prefix)
-  local temporary = ("%s/%s%d"):format(parent, prefix, sys.getpid())
   local _ <close> = setmetatable({}, { __close = function() remove_tree(temporary) end })
   remove_tree(temporary)
   check(sys.mkdir(temporary, 493))
@@ -133,6 +142,14 @@ local function build(path, options)
   fill(temporary, binary, applets)
   local ok, message = sys.rename(temporary, path)
   if not ok and not is_root_file_system(path) then error(message, 0) end -- else another process was faster
+end
+
+local function build(path, options)
+  local parent, prefix = temporary_prefix(path)
+  remove_leftovers(parent, prefix)
+  if is_root_file_system(path) then return end
+  if sys.lstat(path) then error(path .. " exists and is not a root file system; choose another name or remove it", 0) end
+  build_at(("%s/%s%d"):format(parent, prefix, sys.getpid()), path, options.busybox or find_busybox())
 end
 
 --- Makes a root file system of busybox: `bin/busybox` with a link for each of its applets, the directories that a
@@ -145,8 +162,10 @@ end
 function rootfs.busybox(path, options)
   if type(path) ~= "string" or path == "" or path:find("\0", 1, true) then error("rootfs.busybox: expected the path of a directory", 2) end
   options = options or {}
-  for name in pairs(options) do
+  if type(options) ~= "table" then error("rootfs.busybox: expected a table of options", 2) end
+  for name, value in pairs(options) do
     if name ~= "busybox" then error(("rootfs.busybox: unknown option %s; known: busybox"):format(tostring(name)), 2) end
+    if type(value) ~= "string" or value:find("\0", 1, true) then error("rootfs.busybox: busybox: expected the path of a program", 2) end
   end
   local trimmed = path:gsub("(.)/+$", "%1")
   local ok, message = pcall(build, trimmed, options)

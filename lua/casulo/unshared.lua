@@ -33,10 +33,10 @@ end
 -- @treturn table result, as `Process:wait` gives it, or nil and an error; a Lua error in a function of the plan is one, too
 -- @see unshare(1), namespaces(7)
 return function(namespaces, steps, options)
-  local ok, new = pcall(description.namespaces, namespaces, "unshared.namespaces")
+  local ok, new = description.try(description.namespaces, namespaces, "unshared.namespaces")
   if not ok then error(new, 2) end
   local settings
-  ok, settings = pcall(description.run_options, options, "unshared")
+  ok, settings = description.try(description.run_options, options, "unshared")
   if not ok then error(settings, 2) end
   local job
   ok, job = pcall(function() return job_of(plan.new(steps), new, container.redirected(settings)) end)
