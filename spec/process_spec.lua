@@ -101,9 +101,7 @@ describe("a process", function()
       assert(casulo.container { rootfs = %q, command = { "/bin/sh", "-c", "echo out; echo err >&2" } }:run { stdout = 2, stderr = 1 })
     ]]):format(support.rootfs())
     support.write_file(path .. "/swap.lua", script)
-    local root = support.command():match "^(.*)/bin/casulo$"
-    local _, out, err = support.sh(("LUA_PATH='%s/lua/?.lua;%s/lua/?/init.lua' LUA_CPATH='%s/build/?.so' lua5.4 %s/swap.lua"):format(
-      root, root, root, path))
+    local _, out, err = support.sh(("%s && lua5.4 %s/swap.lua"):format(support.environment(), path))
     assert.are.same({ "err\n", "out\n" }, { out, err })
   end)
 

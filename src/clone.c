@@ -85,7 +85,7 @@ static int push_failed_step(lua_State *L, const struct packed *packed, const str
 static bool is_under_way(const struct packed *packed) {
   const struct record *record = &packed->program.record;
   if (record->failed) return false;
-  return record->done || (record->at > 0 && packed->program.op[record->at - 1].is_exec);
+  return record->done || (record->at > 0 && packed->program.op[record->at - 1].is_final);
 }
 
 /* Through the go-between. Returns the status of the `born` function's call, whose values it leaves on the stack. */
@@ -127,14 +127,22 @@ static int clone_program(lua_State *L, unsigned long long flags) {
   return push_child(L, s.pid, flags);
 }
 
+/* As text while it is protected: an error object may have a __tostring that raises. */
+static int error_text(lua_State *L) {
+  luaL_tolstring(L, 1, NULL);
+  return 1;
+}
+
 /* In the child: whatever the function does, it ends here. */
 static _Noreturn void run_function(lua_State *L) {
-  lua_pushvalue(L, BODY);
-  int status = lua_pcall(L, 0, 1, 0), is_integer = 1;
+  lua_settop(L, BODY);
+  lua_pushcfunction(L, error_text);
+  lua_insert(L, BODY);
+  int status = lua_pcall(L, 0, 1, BODY), is_integer = 1;
   lua_Integer code = 1;
   if (status == LUA_OK && lua_type(L, -1) == LUA_TNUMBER) code = lua_tointegerx(L, -1, &is_integer);
   else if (status == LUA_OK) code = !(lua_isnil(L, -1) || lua_toboolean(L, -1));
-  else fprintf(stderr, "%s\n", luaL_tolstring(L, -1, NULL));
+  else fprintf(stderr, "%s\n", lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "error without a message");
   fflush(NULL);
   _exit(is_integer && code >= 0 && code <= 255 ? (int)code : 1);
 }

@@ -50,6 +50,7 @@ static int sys_close(lua_State *L) {
   arg_count(L, 1);
   int fd = arg_fd(L, 1);
   int *descriptor = luaL_testudata(L, 1, DESCRIPTOR);
+  luaL_argcheck(L, !luaL_testudata(L, 1, LUA_FILEHANDLE), 1, "a Lua file is closed by its own method, or it would be twice");
   if (descriptor) *descriptor = -1; /* Linux frees the number even when close fails */
   int result = close(fd), err = errno;
   return sys_status(L, result, err, "close %d", fd);

@@ -5,21 +5,26 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <net/if.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 
 #include "lib.h"
 
 /* The calls that a step may name, and how its arguments become those of the kernel:
- *   s string   S string or nil   n string, then its length   b bytes, then their number   B bytes
+ *   s string   S string or nil   n string, then its length   b bytes, then their number   B struct ifreq
  *   i int   u unsigned   l unsigned long   I id, -1 for unchanged   d descriptor   D descriptor or nil
  *   v list of strings   g list of group ids   m signal set, no old set, its size   h disposition, likewise
- *   p list of struct pollfd   t milliseconds   and, taking no argument: e empty string, E AT_EMPTY_PATH
- * A lower-case letter past `|` is an argument that may be absent, for 0. */
+ *   p list of struct pollfd   t 0, not to wait   and, taking no argument: e empty string, E AT_EMPTY_PATH
+ *   o, x flags of a call that opens a descriptor, which becomes close-on-exec
+ * What stands past `|` may be absent, for 0. */
 static const struct call calls[] = {
   { "_exit", SYS_exit_group, "i" },
   { "chdir", SYS_chdir, "s" },
@@ -31,19 +36,19 @@ static const struct call calls[] = {
   { "fchdir", SYS_fchdir, "d" },
   { "fexecve", SYS_execveat, "devvE" },
   { "fsconfig", SYS_fsconfig, "duSSD" },
-  { "fsmount", SYS_fsmount, "duu" },
-  { "fsopen", SYS_fsopen, "su" },
+  { "fsmount", SYS_fsmount, "dxu" },
+  { "fsopen", SYS_fsopen, "sx" },
   { "ioctl", SYS_ioctl, "duB" },
   { "mkdirat", SYS_mkdirat, "dsu" },
   { "mknodat", SYS_mknodat, "dsu|u" },
   { "mount", SYS_mount, "SsSlS" },
   { "mount_setattr", SYS_mount_setattr, "dsub" },
   { "move_mount", SYS_move_mount, "dsdsu" },
-  { "open_tree", SYS_open_tree, "dsu" },
-  { "openat", SYS_openat, "dsi|u" },
+  { "open_tree", SYS_open_tree, "dso" },
+  { "openat", SYS_openat, "dso|u" },
   { "pivot_root", SYS_pivot_root, "ss" },
   { "poll", SYS_ppoll, "pt" },
-  { "prctl", SYS_prctl, "i|llll" },
+  { "prctl", SYS_prctl, "il|lll" },
   { "setdomainname", SYS_setdomainname, "n" },
   { "setgroups", SYS_setgroups, "g" },
   { "sethostname", SYS_sethostname, "n" },
@@ -53,7 +58,7 @@ static const struct call calls[] = {
   { "setsid", SYS_setsid, "" },
   { "signal", SYS_rt_sigaction, "ih" },
   { "sigprocmask", SYS_rt_sigprocmask, "im" },
-  { "socket", SYS_socket, "iii" },
+  { "socket", SYS_socket, "ioi" },
   { "symlinkat", SYS_symlinkat, "sds" },
   { "umask", SYS_umask, "u" },
   { "umount2", SYS_umount2, "si" },
@@ -109,6 +114,12 @@ static void pack_integer(lua_State *L, struct packing *p, lua_Integer least, lua
   emit(p, (long)integer);
 }
 
+/* O_CLOEXEC is SOCK_CLOEXEC and OPEN_TREE_CLOEXEC; FSOPEN_CLOEXEC is FSMOUNT_CLOEXEC. */
+static void pack_opening(lua_State *L, struct packing *p, long cloexec) {
+  pack_integer(L, p, 0, INT_MAX);
+  p->op.arg[p->filled - 1] |= cloexec;
+}
+
 static void pack_descriptor(lua_State *L, struct packing *p) {
   int fd;
   if (lua_type(L, -1) == LUA_TUSERDATA && fd_of(L, lua_gettop(L), &fd)) emit(p, fd);
@@ -122,12 +133,23 @@ static void pack_string(lua_State *L, struct packing *p, bool with_length) {
   if (with_length) emit(p, (long)strlen(string));
 }
 
-static void pack_bytes(lua_State *L, struct packing *p, bool with_size) {
+static void pack_bytes(lua_State *L, struct packing *p) {
   size_t size;
   if (lua_type(L, -1) != LUA_TSTRING) wrong_step(L, p, "expected a string");
   const char *bytes = lua_tolstring(L, -1, &size);
   emit_kept(p, bytes, size);
-  if (with_size) emit(p, (long)size);
+  emit(p, (long)size);
+}
+
+/* The kernel writes an answer into it, so its size matters. */
+static void pack_ifreq(lua_State *L, struct packing *p) {
+  if (lua_type(L, -1) != LUA_TSTRING || lua_rawlen(L, -1) != sizeof(struct ifreq))
+    wrong_step(L, p, "struct ifreq has 40 bytes");
+  if (p->op.arg[1] != SIOCGIFFLAGS && p->op.arg[1] != SIOCSIFFLAGS) {
+    p->argument--;
+    wrong_step(L, p, "expected SIOCGIFFLAGS or SIOCSIFFLAGS");
+  }
+  emit_kept(p, lua_tostring(L, -1), sizeof(struct ifreq));
 }
 
 static void pack_strings(lua_State *L, struct packing *p) {
@@ -207,12 +229,13 @@ static void pack_pollfds(lua_State *L, struct packing *p) {
   emit(p, (long)count);
 }
 
-static void pack_milliseconds(lua_State *L, struct packing *p) {
+/* Only 0: the kernel counts a longer time down where it is kept, and the next start would wait less. */
+static void pack_no_time(lua_State *L, struct packing *p) {
+  static const struct timespec none;
   lua_Integer milliseconds;
-  const char *wrong = integer_of(L, lua_gettop(L), 0, INT_MAX, &milliseconds);
+  const char *wrong = integer_of(L, lua_gettop(L), 0, 0, &milliseconds);
   if (wrong) wrong_step(L, p, wrong);
-  struct timespec time = { .tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000 };
-  emit_kept(p, &time, sizeof time);
+  emit_kept(p, &none, sizeof none);
 }
 
 /* One argument, on top of the stack. */
@@ -224,34 +247,25 @@ static void pack_argument(lua_State *L, struct packing *p, char kind) {
       break;
     case 's': pack_string(L, p, false); break;
     case 'n': pack_string(L, p, true); break;
-    case 'b': pack_bytes(L, p, true); break;
-    case 'B': pack_bytes(L, p, false); break;
+    case 'b': pack_bytes(L, p); break;
+    case 'B': pack_ifreq(L, p); break;
     case 'i': pack_integer(L, p, INT_MIN, INT_MAX); break;
     case 'u': pack_integer(L, p, 0, UINT_MAX); break;
     case 'l': pack_integer(L, p, 0, INT64_MAX); break;
     case 'I': pack_integer(L, p, -1, (lua_Integer)UINT_MAX - 1); break;
+    case 'o': pack_opening(L, p, O_CLOEXEC); break;
+    case 'x': pack_opening(L, p, FSOPEN_CLOEXEC); break;
     case 'd': pack_descriptor(L, p); break;
     case 'v': pack_strings(L, p); break;
     case 'g': pack_gids(L, p); break;
     case 'm': pack_signals(L, p); break;
     case 'h': pack_disposition(L, p); break;
     case 'p': pack_pollfds(L, p); break;
-    case 't': pack_milliseconds(L, p); break;
+    case 't': pack_no_time(L, p); break;
   }
 }
 
-static void pack_arguments(lua_State *L, struct packing *p, int step) {
-  bool optional = false;
-  p->argument = 0;
-  for (const char *kind = p->call->arguments; *kind; kind++) {
-    if (*kind == '|') { optional = true; continue; }
-    if (*kind == 'e') { emit_kept(p, "", 1); continue; }
-    if (*kind == 'E') { emit(p, AT_EMPTY_PATH); continue; }
-    lua_rawgeti(L, step, ++p->argument + 1);
-    if (optional && lua_isnil(L, -1)) emit(p, 0);
-    else pack_argument(L, p, *kind);
-    lua_pop(L, 1);
-  }
+static void refuse_further(lua_State *L, struct packing *p, int step) {
   lua_Integer last = p->argument + 1;
   for (lua_pushnil(L); lua_next(L, step); lua_pop(L, 1))
     if (lua_isinteger(L, -2) && lua_tointeger(L, -2) > last) {
@@ -260,8 +274,31 @@ static void pack_arguments(lua_State *L, struct packing *p, int step) {
     }
 }
 
+static void pack_arguments(lua_State *L, struct packing *p, int step) {
+  bool optional = false;
+  int absent = 0;
+  p->argument = 0;
+  for (const char *kind = p->call->arguments; *kind; kind++) {
+    if (*kind == '|') { optional = true; continue; }
+    if (*kind == 'e') { emit_kept(p, "", 1); continue; }
+    if (*kind == 'E') { emit(p, AT_EMPTY_PATH); continue; }
+    lua_rawgeti(L, step, ++p->argument + 1);
+    if (optional && lua_isnil(L, -1)) {
+      absent = absent ? absent : p->argument;
+      emit(p, 0);
+    } else if (absent) {
+      p->argument = absent;
+      wrong_step(L, p, "expected an integer"); /* a nil that stands before another argument */
+    } else {
+      pack_argument(L, p, *kind);
+    }
+    lua_pop(L, 1);
+  }
+  refuse_further(L, p, step);
+}
+
 static void pack_outcomes(lua_State *L, struct packing *p, int step) {
-  p->op.is_exec = p->op.nr == SYS_execve || p->op.nr == SYS_execveat;
+  p->op.is_final = p->op.nr == SYS_execve || p->op.nr == SYS_execveat || p->op.nr == SYS_exit_group;
   if (lua_getfield(L, step, "tolerate") != LUA_TNIL) {
     size_t count;
     const char *wrong = list_of(L, lua_gettop(L), &count);

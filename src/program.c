@@ -28,7 +28,7 @@ static struct packed *new_packed(lua_State *L, const struct packing *p) {
   struct packed *packed;
   size_t fixed = sizeof *packed + count * sizeof *packed->program.op + values * sizeof *packed->program.value +
                  count * sizeof *packed->name + patches * sizeof *packed->patch;
-  packed = lua_newuserdatauv(L, fixed + 16 + p->used, 1);
+  packed = lua_newuserdatauv(L, fixed + 16 + p->used, 2);
   memset(packed, 0, fixed);
   *packed = (struct packed){ .program.count = p->count, .inputs = p->inputs, .patches = p->patches };
   packed->program.op = (void *)(packed + 1);
@@ -56,6 +56,8 @@ static int sys_program(lua_State *L) {
   pack_steps(L, &p);
   lua_pushvalue(L, p.names);
   lua_setiuservalue(L, -2, 1);
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, -2, 2); /* keeps descriptors open whose numbers were packed */
   luaL_setmetatable(L, PROGRAM);
   return 1;
 }

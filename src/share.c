@@ -130,6 +130,7 @@ pid_t share_open(struct start *s) {
   s->between_lives = 1;
   s->between.flags |= CLONE_VM | CLONE_CLEAR_SIGHAND | CLONE_CHILD_CLEARTID;
   s->between.child_tid = (uintptr_t)&s->between_lives;
+  s->between.exit_signal = SIGCHLD; /* which the child takes over with its parent */
   s->child_lives = 1;
   s->child.flags |= CLONE_VM | CLONE_VFORK | CLONE_PARENT | CLONE_CHILD_CLEARTID | CLONE_PARENT_SETTID;
   s->child.child_tid = (uintptr_t)&s->child_lives;

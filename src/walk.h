@@ -13,8 +13,9 @@ struct op {
   long arg[WALK_ARGS];
   short from[WALK_ARGS]; /* 1 + an index into `value` that takes the place of `arg`, or 0 */
   int tolerate[WALK_TOLERATED];
-  bool exact, is_exec; /* exact: any result but `expect` is a failure */
   long expect;
+  bool exact;    /* any result but `expect` is a failure */
+  bool is_final; /* where it succeeds it does not come back: an exec or an exit */
 };
 
 /* What the child writes while it walks, and the parent reads when it is gone. */
@@ -22,7 +23,7 @@ struct record {
   int at;     /* the step begun last, from 1 */
   int failed; /* the step that failed, or 0 */
   int error;  /* its errno; 0: the call succeeded with another result than the expected */
-  bool done;  /* the last step succeeded, and none was an exec */
+  bool done;  /* the last step succeeded and came back */
 };
 
 struct program {

@@ -1,0 +1,420 @@
+-- SPDX-License-Identifier: MIT
+-- sys.program and sys.clone: what a program may hold, and what becomes of the children that walk one or run a function.
+local support = require "support"
+local sys = require "casulo.sys"
+local sys_support = require "sys_support"
+
+local test_as_both, raises, fails = sys_support.test_as_both, sys_support.raises, sys_support.fails_at
+
+local HERE, NUL = sys.AT_FDCWD, "a\0b"
+local function ref(name) return { ref = name } end
+
+local function test(name, body) it(name, function() support.leaves_nothing(body) end) end
+
+-- Clones with a pipe as the child's standard output; `steps` come before the command. → output, pid, how, code
+local function output(flags, steps, command, options)
+  local reader <close>, writer = sys.pipe2(0)
+  local program = {}
+  table.move(steps, 1, #steps, 1, program)
+  program[#program + 1] = { "dup2", writer, 1 }
+  program[#program + 1] = { "execve", command[1], command, { "PATH=/bin:/usr/bin" } }
+  local pid = assert(sys.clone(flags, sys.program(program), options))
+  writer:close()
+  local text = ""
+  repeat
+    local part = assert(sys.read(reader, 65536))
+    text = text .. part
+  until part == ""
+  return text:gsub("\n$", ""), pid, select(2, sys.waitpid(pid))
+end
+
+-- Runs a function in a clone whose standard error is a pipe. → standard error, how it ended, code
+local function run(body, flags)
+  local reader <close>, writer = sys.pipe2(0)
+  local own = sys.getpid()
+  local ok, pid = pcall(sys.clone, flags or 0, function()
+    sys.dup2(writer, 2)
+    return body()
+  end)
+  if sys.getpid() ~= own then sys._exit(99) end -- a child that came back into its caller's code
+  assert.is_true(ok, pid)
+  writer:close()
+  local text = sys.read(reader, 4096)
+  return text, select(2, sys.waitpid(pid))
+end
+
+describe("a program", function()
+  test("refuses what is no step", function()
+    for _, case in ipairs {
+      { "no steps" }, { "list without holes", { "setsid" }, nil, { "setsid" } }, { "list without holes", x = { "setsid" } },
+      { "step 1: expected a table", 5 }, { "step 1: expected the name", {} }, { "step 1: expected the name", { 5 } },
+      { "step 2: fork is no call", { "setsid" }, { "fork" } }, { "step 1: set", { "set" } },
+    } do
+      local pattern = table.remove(case, 1)
+      raises(pattern, sys.program, case)
+    end
+    raises("expected", sys.program, nil)
+    raises("too many arguments", sys.program, { { "setsid" } }, 1)
+    local many = {}
+    for i = 1, 20000 do many[i] = { "setsid" } end
+    raises("too many", sys.program, many)
+  end)
+
+  test("refuses an argument that does not fit, and names step and argument", function()
+    local closed = sys.open("/", sys.O_RDONLY)
+    closed:close()
+    raises("closed descriptor", sys.program, { { "fchdir", closed } })
+    local entries = {}
+    for i = 1, 17 do entries[i] = { fd = 0, events = 0 } end
+    for _, case in ipairs {
+      { 1, { "chdir" } }, { 1, { "chdir", 5 } }, { 1, { "chdir", NUL } }, { 1, { "chdir", ref "x" } },
+      { 2, { "chdir", "/", 5 } },
+      { 1, { "mount", 5, "/", nil, 0 } }, { 3, { "mount", nil, "/", NUL, 0 } }, { 4, { "mount", nil, "/", nil, nil } },
+      { 4, { "mount", nil, "/", nil, -1 } }, { 4, { "mount", nil, "/", nil, 1.5 } }, { 5, { "mount", nil, "/", nil, 0, 5 } },
+      { 6, { "mount", nil, "/", nil, 0, nil, 5 } }, { 1, { "sethostname" } }, { 1, { "setdomainname", NUL } },
+      { 3, { "openat", HERE, "/", nil } }, { 3, { "openat", HERE, "/", 1 << 31 } }, { 4, { "openat", HERE, "/", 0, -1 } },
+      { 1, { "unshare" } }, { 1, { "unshare", -1 } }, { 1, { "unshare", 1 << 32 } }, { 1, { "unshare", 0.5 } },
+      { 1, { "unshare", "0" } },
+      { 1, { "setresuid", -2, 0, 0 } }, { 3, { "setresuid", 0, 0, (1 << 32) - 1 } }, { 2, { "setresgid", 0, nil, 0 } },
+      { 1, { "fchdir" } }, { 1, { "fchdir", "0" } }, { 1, { "fchdir", 1.5 } },
+      { 1, { "fchdir", sys.program { { "setsid" } } } },
+      { 1, { "fchdir", { ref = 5 } } }, { 5, { "fsconfig", 3, 0, nil, nil, "x" } }, { 2, { "write", 1 } },
+      { 2, { "write", 1, 5 } },
+      { 2, { "execve", "/", { "a", nil, "c" }, {} } }, { 2, { "execve", "/", { NUL }, {} } }, { 3, { "execve", "/", {}, { 5 } } },
+      { 3, { "execve", "/", {} } }, { 2, { "fexecve", 3, { x = 1 }, {} } }, { 1, { "setgroups", { -1 } } },
+      { 1, { "setgroups", { 1, nil, 3 } } },
+      { 2, { "sigprocmask", 0, { 0 } } }, { 2, { "sigprocmask", 0, { 65 } } }, { 2, { "sigprocmask", 0 } },
+      { 2, { "signal", 1, 2 } }, { 2, { "signal", 1 } }, { 1, { "poll", 5, 0 } },
+      { 1, { "poll", { 5 }, 0 } }, { 1, { "poll", { { fd = 0 } }, 0 } },
+      { 1, { "poll", { { events = 1 } }, 0 } }, { 1, { "poll", { { fd = 0, events = 1 << 15 } }, 0 } },
+      { 1, { "poll", entries, 0 } },
+      { 2, { "poll", {} } }, { 2, { "poll", {}, -1 } }, { 1, { "prctl" } }, { 2, { "prctl", 1, -1 } }, { 1, { "setsid", 5 } },
+    } do
+      raises(("program: step 2, %s, argument %d: ."):format(case[2][1], case[1]), sys.program, { { "setsid" }, case[2] })
+    end
+    raises("result of a step cannot", sys.program, { { "setsid", as = "s" }, { "poll", { { fd = ref "s", events = 1 } }, 0 } })
+  end)
+
+  test("refuses a nil that stands before another argument; it never counts as 0", function()
+    raises("argument 2", sys.program, { { "prctl", sys.PR_CAPBSET_DROP, nil, 0 } })
+  end)
+
+  test("refuses a structure that is too short for the kernel", function()
+    raises("argument 3", sys.program, { { "ioctl", 3, sys.SIOCGIFFLAGS, "short" } })
+  end)
+
+  test("refuses outcomes that no call has", function()
+    for _, bad in ipairs { 5, { "x" }, { 0 }, { 4096 }, { -2 }, { 1, nil, 3 }, { 1, 2, 3, 4, 5 }, { 1.5 } } do
+      raises("step 1, tolerate: .", sys.program, { { "setsid", tolerate = bad } })
+    end
+    for _, bad in ipairs { "x", -1, 1.5, {} } do raises("step 1, expect: .", sys.program, { { "setsid", expect = bad } }) end
+    raises("step 1, as: expected a string", sys.program, { { "setsid", as = 5 } })
+    raises("step 2, as: x is a value already", sys.program, { { "setsid", as = "x" }, { "setsid", as = "x" } })
+    raises("step 2, as: x is a value already", sys.program, { { "fchdir", ref "x" }, { "openat", HERE, "/", 0, as = "x" } })
+  end)
+end)
+
+describe("a clone with a program", function()
+  test("is the process that did the steps, and their results can be read", function()
+    local program = sys.program {
+      { "setsid" }, { "umask", 63 }, { "mkdirat", HERE, "/etc", 493, tolerate = { sys.EEXIST } }, { "umask", 0 },
+    }
+    assert.are.same({}, program:results())
+    local umask = sys.umask(18)
+    for _ = 1, 2 do
+      local pid = assert(sys.clone(0, program))
+      assert.are.same({ pid, "exit", 0 }, { sys.waitpid(pid) })
+      assert.are.same({ pid, 18, -sys.EEXIST, 63 }, program:results())
+    end
+    assert.are.equal(18, sys.umask(umask)) -- ours is as it was
+  end)
+
+  test("passes results on to later steps", function()
+    local cwd = sys.readlink "/proc/self/cwd"
+    assert.are.equal("passwd", (output(0, {
+      { "openat", HERE, "/etc", sys.O_PATH | sys.O_DIRECTORY, as = "dir" }, { "fchdir", ref "dir" },
+      { "openat", ref "dir", "passwd", sys.O_RDONLY, as = "file" }, { "dup2", ref "file", 0 }, { "close", ref "file" },
+    }, { "/bin/sh", "-c", "basename $(readlink /proc/self/fd/0)" })))
+    assert.are.equal(cwd, sys.readlink "/proc/self/cwd")
+  end)
+
+  test("takes inputs as descriptor, number or Lua file, anew for each start", function()
+    local fd <close> = assert(sys.open("/etc", sys.O_DIRECTORY))
+    local file <close> = assert(io.open "/etc/passwd")
+    local program = sys.program { { "dup2", ref "in", 70 }, { "poll", { { fd = ref "in", events = 0 } }, 0, expect = 0 } }
+    for _, value in ipairs { fd, fd:fileno(), file } do
+      local pid = assert(sys.clone(0, program, { values = { ["in"] = value, other = 5 } }))
+      assert.are.same({ pid, "exit", 0 }, { sys.waitpid(pid) })
+      assert.are.same({ 70, 0 }, program:results())
+    end
+    fails("clone: step 1, dup2: Bad file descriptor", sys.EBADF, 1, sys.clone(0, program, { values = { ["in"] = 9999 } }))
+    for _, options in ipairs { { values = {} }, {}, { values = { ["in"] = "5" } }, { values = { ["in"] = 1 << 31 } } } do
+      raises('no value for ref "in"', sys.clone, 0, program, options)
+    end
+    raises("table for values", sys.clone, 0, program, { values = 5 })
+  end)
+
+  test_as_both("is PID 1 in namespaces that are not its caller's", function()
+    local kinds = { pid = "PID", mnt = "NS", uts = "UTS", ipc = "IPC", net = "NET", cgroup = "CGROUP", user = "USER" }
+    local flags = 0
+    for _, flag in pairs(kinds) do flags = flags | sys["CLONE_NEW" .. flag] end
+    assert.are.equal("1 sag", (output(flags, { { "sethostname", "sag" } }, { "/bin/sh", "-c", "echo $$ $(uname -n)" })))
+    local reader <close>, writer = sys.pipe2(0)
+    local pid = assert(sys.clone(flags, sys.program { { "dup2", reader, 0 }, { "execve", "/bin/cat", { "cat" }, {} } }))
+    for kind in pairs(kinds) do
+      assert.are_not.equal(support.namespace("self", kind), support.namespace(pid, kind), kind)
+    end
+    writer:close() -- and so ends cat
+    assert.are.same({ pid, "exit", 0 }, { sys.waitpid(pid) })
+  end)
+
+  test("comes with a pidfd where that is asked for", function()
+    for _, born in ipairs { false, function() return true end } do
+      local program = sys.program { { "execve", "/bin/sh", { "sh", "-c", "exit 3" }, {} } }
+      local pid, pidfd = sys.clone(sys.CLONE_PIDFD, program, { born = born or nil })
+      assert.are.equal(sys.FD_CLOEXEC, sys.fcntl(pidfd, sys.F_GETFD))
+      assert.are.equal(1, sys.poll({ { fd = pidfd, events = sys.POLLIN } }, 10000))
+      assert.are.same({ pid, "exit", 3 }, { sys.waitid(sys.P_PIDFD, pidfd, sys.WEXITED) })
+      pidfd:close()
+    end
+    local pid, none = sys.clone(0, sys.program { { "setsid" } })
+    assert.are.same({ pid, "exit", 0 }, { sys.waitpid(pid) })
+    assert.is_nil(none)
+  end)
+
+  test("reports the step that failed with its errno, and leaves no child", function()
+    fails("clone: step 2, chdir: No such file or directory", sys.ENOENT, 2,
+      sys.clone(sys.CLONE_PIDFD, sys.program { { "setsid" }, { "chdir", "/nope" }, { "setsid" } }))
+    fails("clone: step 1, execve: Permission denied", sys.EACCES, 1,
+      sys.clone(0, sys.program { { "execve", "/etc/passwd", {}, {} } }))
+    local program = sys.program { { "mkdirat", HERE, "/etc", 493, tolerate = { sys.EEXIST } },
+      { "chdir", "/nope", tolerate = { sys.EEXIST, sys.EACCES } } }
+    fails("clone: step 2, chdir: No such file or directory", sys.ENOENT, 2, sys.clone(0, program))
+    assert.are.same({ -sys.EEXIST, -sys.ENOENT }, program:results())
+    fails("waitpid -1: No child processes", sys.ECHILD, nil, sys.waitpid(-1))
+  end)
+
+  test("reports a result that is not the expected", function()
+    fails("clone: step 1, poll: returned 0", 0, 1, sys.clone(0, sys.program { { "poll", {}, 0, expect = 1 } }))
+    fails("clone: step 1, chdir: No such file or directory", sys.ENOENT, 1,
+      sys.clone(0, sys.program { { "chdir", "/nope", expect = 0 } }))
+  end)
+
+  test("reports a clone that the kernel refuses, without a step", function()
+    support.as_user(function()
+      fails("clone: Operation not permitted", sys.EPERM, nil, sys.clone(sys.CLONE_NEWNET, sys.program { { "setsid" } }))
+      fails("clone: Operation not permitted", sys.EPERM, nil,
+        sys.clone(sys.CLONE_NEWNET, sys.program { { "setsid" } }, { born = function() return true end }))
+    end)
+    local fd <close> = assert(sys.open("/etc", sys.O_PATH))
+    for _, body in ipairs { sys.program { { "setsid" } }, function() end } do
+      fails("clone: Bad file descriptor", sys.EBADF, nil, sys.clone(0, body, { cgroup = fd })) -- no cgroup
+      raises("cgroup: expected a descriptor", sys.clone, 0, body, { cgroup = "x" })
+      raises('unknown option "x"', sys.clone, 0, body, { x = 1 })
+      raises("unknown option", sys.clone, 0, body, { 1 })
+      raises("table expected", sys.clone, 0, body, 5)
+      for _, flags in ipairs { 0x100, 0x4000, 0x8000, sys.SIGCHLD, 1 << 33 } do -- CLONE_VM, CLONE_VFORK, CLONE_PARENT …
+        raises("expected CLONE_NEW", sys.clone, flags, body)
+      end
+    end
+    raises("program or function expected", sys.clone, 0, 5)
+    raises("program or function expected", sys.clone, 0, fd)
+  end)
+
+  test("exits as a step _exit says", function()
+    local pid, message = sys.clone(0, sys.program { { "_exit", 3 } })
+    assert.is_truthy(pid, message)
+    assert.are.same({ pid, "exit", 3 }, { sys.waitpid(pid) })
+  end)
+
+  test("does not wait in poll, for the kernel would count the time down where the program keeps it", function()
+    local message = select(2, pcall(sys.program, { { "poll", {}, 100 } }))
+    assert.is_truthy(message:find("step 1, poll, argument 2: 100 is not between 0 and 0", 1, true), message)
+    local program = sys.program { { "poll", {}, 0, expect = 0 } }
+    for _ = 1, 2 do sys.waitpid((assert(sys.clone(0, program)))) end
+  end)
+
+  test("that is killed before it executes is an error, and its caller goes on", function()
+    local reader, broken <close> = sys.pipe2(0)
+    reader:close()
+    fails(("clone: the child was killed by signal %d at step 2, write"):format(sys.SIGPIPE), sys.ECANCELED, 2,
+      sys.clone(0, sys.program { { "sigprocmask", sys.SIG_SETMASK, {} }, { "write", broken, "x" }, { "setsid" } }))
+    local own, ready, go = sys.getpid(), sys.pipe2(0)
+    local fifo = support.tmpdir() .. "/fifo" -- which nobody else opens: whoever does waits
+    assert(sys.mknod(fifo, sys.S_IFIFO | 384))
+    local function sleeping_sibling()
+      for _, name in ipairs(sys.scandir "/proc") do
+        local ok, stat = pcall(support.read_file, ("/proc/%s/stat"):format(name))
+        local state, parent = (ok and stat or ""):match "^%d+ %(.*%) (%S) (%d+)"
+        if state == "S" and tonumber(parent) == own then return math.tointeger(tonumber(name)) end -- we run, and so are not it
+      end
+    end
+    local killer = sys.clone(0, function()
+      sys.read(ready, 1)
+      return sys.kill(support.eventually(sleeping_sibling, "a child that waits"), sys.SIGKILL)
+    end)
+    fails(("clone: the child was killed by signal %d at step 2, openat"):format(sys.SIGKILL), sys.ECANCELED, 2,
+      sys.clone(0, sys.program { { "write", go, "x" }, { "openat", HERE, fifo, sys.O_WRONLY }, { "setsid" } }))
+    assert.are.same({ killer, "exit", 0 }, { sys.waitpid(killer) })
+    ready:close()
+    go:close()
+    assert.are.equal("fine", (output(0, {}, { "/bin/echo", "fine" })))
+  end)
+
+  test("ignores and blocks the signals that its steps say; the caller keeps its own", function()
+    local ignored = sys.signal(sys.SIGUSR1, sys.SIG_IGN)
+    local mask = sys.sigprocmask(sys.SIG_BLOCK, { sys.SIGUSR2 })
+    local status = output(0, {
+      { "signal", sys.SIGHUP, sys.SIG_IGN }, { "signal", sys.SIGUSR1, sys.SIG_DFL },
+      { "sigprocmask", sys.SIG_SETMASK, { sys.SIGTERM } },
+    }, { "/bin/cat", "/proc/self/status" })
+    local kept = sys.sigprocmask(sys.SIG_SETMASK, mask)
+    assert.are.equal(sys.SIG_IGN, sys.signal(sys.SIGUSR1, ignored))
+    table.insert(mask, sys.SIGUSR2)
+    assert.are.same(mask, kept)
+    local function bits(field) return tonumber(status:match(field .. ":%s*(%x+)"), 16) end
+    local both = 1 << sys.SIGHUP - 1 | 1 << sys.SIGUSR1 - 1
+    assert.are.same({ 1 << sys.SIGHUP - 1, 1 << sys.SIGTERM - 1 }, { bits "SigIgn" & both, bits "SigBlk" })
+  end)
+
+  test("takes other ids, and leaves its caller as it was", function()
+    if not support.needs_root() then return end
+    local ids = output(0, { { "setgroups", { 7 } }, { "setresgid", 5, 5, 5 }, { "setresuid", 6, 6, 6 } }, { "/usr/bin/id" })
+    assert.are.same({ "6", "5", "7" }, { ids:match "^uid=(%d+).- gid=(%d+).-groups=.-(%d+)[^%d]*$" }, ids)
+    assert.are.same({ 0, 0, 1 }, { sys.geteuid(), sys.getegid(), sys.prctl(sys.PR_GET_DUMPABLE) })
+  end)
+end)
+
+describe("a clone with a go-between", function()
+  test_as_both("gets its id maps from its caller", function()
+    local between
+    local uid, gid = sys.geteuid(), sys.getegid()
+    local text, pid = output(sys.CLONE_NEWUSER | sys.CLONE_NEWPID, {}, { "/bin/sh", "-c", "id -u; id -g; echo $$" }, {
+      born = function(child)
+        between = child
+        assert.are_not.equal(support.namespace("self", "user"), support.namespace(child, "user"))
+        support.write_file(("/proc/%d/setgroups"):format(child), "deny")
+        support.write_file(("/proc/%d/uid_map"):format(child), ("3 %d 1"):format(uid))
+        support.write_file(("/proc/%d/gid_map"):format(child), ("4 %d 1"):format(gid))
+        return true
+      end,
+    })
+    assert.are.equal("3\n4\n1", text)
+    assert.are_not.equal(between, pid)
+    fails("waitpid -1: No child processes", sys.ECHILD, nil, sys.waitpid(-1, sys.__WALL))
+  end)
+
+  test("does not start when the caller says no or raises", function()
+    local program = sys.program { { "setsid" } }
+    for _, answer in ipairs { false, "nothing" } do
+      fails("clone: Operation canceled", sys.ECANCELED, nil,
+        sys.clone(sys.CLONE_PIDFD, program, { born = function() return answer ~= "nothing" and answer or nil end }))
+    end
+    raises("^on purpose$", sys.clone, 0, program, { born = function() error("on purpose", 0) end })
+    raises("yield", coroutine.wrap(function() sys.clone(0, program, { born = coroutine.yield }) end))
+    raises("attempt to call", sys.clone, 0, program, { born = 5 })
+    fails("clone: Operation canceled", sys.ECANCELED, nil, sys.clone(0, program, {
+      born = function(between)
+        sys.kill(between, sys.SIGKILL)
+        return true
+      end,
+    }))
+    assert.are.same({}, program:results())
+  end)
+
+  test("reports the step that failed", function()
+    local function born() return true end
+    fails("clone: step 1, chdir: No such file or directory", sys.ENOENT, 1,
+      sys.clone(sys.CLONE_PIDFD, sys.program { { "chdir", "/nope" } }, { born = born }))
+    local fd <close> = assert(sys.open("/etc", sys.O_PATH))
+    fails("clone: Bad file descriptor", sys.EBADF, nil, sys.clone(0, sys.program { { "setsid" } }, { born = born, cgroup = fd }))
+  end)
+
+  test("can be waited for like any child, even when it executes nothing", function()
+    local pid = assert(sys.clone(0, sys.program { { "setsid" } }, { born = function() return true end }))
+    local waited, how, code = sys.waitpid(pid)
+    if not waited then sys.waitpid(pid, sys.__WALL) end
+    assert.are.same({ pid, "exit", 0 }, { waited, how, code })
+  end)
+end)
+
+describe("a clone with a function", function()
+  test("exits with what the function returns", function()
+    for _, case in ipairs {
+      { 0 }, { 0, 0 }, { 7, 7 }, { 255, 255 }, { 7, 7.0 }, { 0, true }, { 1, false }, { 1, 256 }, { 1, -1 }, { 1, 2.5 },
+    } do
+      assert.are.same({ "", "exit", case[1] }, { run(function() return case[2] end) })
+    end
+    assert.are.same({ "", "exit", 5 }, { run(function() os.exit(5) end) })
+    assert.are.same({ "", "exit", 1 }, { run(function() os.exit(false, true) end) })
+    assert.are.same({ "", "signal", sys.SIGKILL }, { run(function() sys.kill(sys.getpid(), sys.SIGKILL) end) })
+    assert.are.same({ "x\n", "exit", 4 }, { run(function() sys.execve("/bin/sh", { "sh", "-c", "echo x >&2; exit 4" }, {}) end) })
+  end)
+
+  test("says on standard error what went wrong, exits with 1 and never comes back", function()
+    local function object(to_string) return setmetatable({}, { __tostring = to_string }) end
+    assert.are.same({ "oh no\n", "exit", 1 }, { run(function() error("oh no", 0) end) })
+    assert.are.same({ "nil\n", "exit", 1 }, { run(function() error() end) })
+    assert.are.same({ "an object\n", "exit", 1 }, { run(function() error(object(function() return "an object" end)) end) })
+    local text, how, code
+    coroutine.wrap(function() text, how, code = run(coroutine.yield) end)()
+    assert.are.same({ "exit", 1 }, { how, code })
+    assert.is_truthy(text:find "attempt to yield", text)
+  end)
+
+  test("never comes back, even when the error cannot be told", function()
+    for _, to_string in ipairs { function() error "once more" end, function() return {} end } do
+      local _, how, code = run(function() error(setmetatable({}, { __tostring = to_string })) end)
+      assert.are.same({ "exit", 1 }, { how, code })
+    end
+  end)
+
+  test("runs in a copy, and in the namespaces that are new", function()
+    if not support.needs_root() then return end
+    local seen = 0
+    local uts <const> = support.namespace("self", "uts")
+    assert.are.same({ "", "exit", 0 }, { run(function()
+      seen = 1
+      assert(sys.getpid() == 1, "not PID 1")
+      assert(sys.sethostname "sag")
+      return sys.gethostname() == "sag" and 0 or 2
+    end, sys.CLONE_NEWPID | sys.CLONE_NEWUTS) })
+    assert.are.equal(0, seen)
+    assert.are.equal(uts, support.namespace("self", "uts"))
+  end)
+
+  test("writes what the caller had buffered once", function()
+    local status, out, err = support.sh [[lua5.4 -e '
+      local sys = require "casulo.sys"
+      io.write "before "
+      sys.waitpid((sys.clone(0, function() io.write "child " end)))
+      sys.waitpid((sys.clone(0, function() io.write "exits " os.exit(0) end)))
+      io.write "after"']]
+    assert.are.same({ 0, "before child exits after", "" }, { status, out, err })
+  end)
+
+  test("leaves its caller's variables to be closed by the caller alone", function()
+    local status, out = support.sh [[lua5.4 -e '
+      local sys = require "casulo.sys"
+      local mark <close> = setmetatable({}, { __close = function() print "closed" end })
+      sys.waitpid((sys.clone(0, function() error "x" end)))']]
+    assert.are.same({ 0, "closed\n" }, { status, out })
+  end)
+
+  test("is refused in a process with several threads, unless asked for", function()
+    if not support.has "gcc" then return support.cannot_run "gcc is not installed" end
+    local directory = support.tmpdir()
+    support.write_file(directory .. "/thread.c", [[
+      #include <pthread.h>
+      #include <unistd.h>
+      static void *wait(void *p) { for (;;) pause(); return p; }
+      int start(void *L) { pthread_t t; (void)L; return pthread_create(&t, 0, wait, 0) != 0; }]])
+    local status, out = support.sh(([[cd %s && gcc -shared -fPIC -o thread.so thread.c -lpthread && lua5.4 -e '
+      local sys = require "casulo.sys"
+      assert(package.loadlib("./thread.so", "start"))()
+      print((select(2, pcall(sys.clone, 0, function() end)):match "several threads"))
+      print(select(2, sys.waitpid((sys.clone(0, function() return 3 end, { threads = true })))))
+      print(select(2, sys.waitpid((sys.clone(0, sys.program { { "setsid" } })))))']]):format(directory))
+    assert.are.same({ 0, "several threads\nexit\t3\nexit\t0\n" }, { status, out })
+  end)
+end)
