@@ -320,6 +320,16 @@ describe("a container that cannot start", function()
     end)
   end)
 
+  support.each_identity("says what a kernel lacks, whichever call it is", function()
+    if not support.has "strace" then return support.cannot_run "strace is not installed" end
+    for _, call in ipairs { "clone3", "mount_setattr", "open_tree", "fsopen", "close_range" } do
+      local status, _, err = support.sh(("strace -f -o /dev/null -e inject=%s:error=ENOSYS %s run --rootfs %s -- true"):format(
+        call, support.command(), support.rootfs()))
+      assert.are.equal(125, status, call)
+      assert.is_truthy(err:find("^casulo: [^\n]*Function not implemented %([^\n]*Linux 5.12[^\n]*%)\n$"), err)
+    end
+  end)
+
   it("says that it cannot leave a chroot", function()
     if not support.needs_root() then return end
     local err

@@ -27,11 +27,16 @@ local function parse_bind(description, text)
   append(description, "mounts", { type = "bind", source = source, target = target, readonly = mode == "ro" })
 end
 
+local SWITCHES = { readonly = true, nosuid = true, nodev = true, noexec = true }
+local TRUTH = { ["true"] = true, ["false"] = false }
+
 local function parse_mount(description, text)
   local mount = {}
   for item in text:gmatch "[^,]+" do
     local name, value = item:match "^(%w+)=(.*)$"
-    mount[name or item] = value == nil or value
+    if value == nil then name, value = item, true
+    elseif SWITCHES[name] and TRUTH[value] ~= nil then value = TRUTH[value] end
+    mount[name] = value
   end
   mount.hidepid = mount.hidepid and math.tointeger(tonumber(mount.hidepid)) or mount.hidepid
   append(description, "mounts", mount)
@@ -108,28 +113,63 @@ end
 local function load_file(file)
   local chunk, message = loadfile(file)
   if not chunk then mistake("%s", message) end
-  local returned = chunk(file)
+  local ok, returned = pcall(chunk, file)
+  if not ok then
+    mistake("%s", type(returned) == "string" and returned or ("%s: it raised %s"):format(file, tostring(returned)))
+  end
   if type(returned) ~= "table" then
     mistake("%s: expected it to return a description or a container, got %s", file, type(returned))
   end
-  return returned
+  return returned.raw or returned
+end
+
+-- What the command line says is added to lists and tables of the file, and takes the place of the rest.
+local function merge(base, description)
+  local merged = {}
+  for name, value in pairs(base) do merged[name] = value end
+  for name, value in pairs(description) do merged[name] = value end
+  for name in pairs { mounts = true, env = true, namespaces = true } do
+    if type(base[name]) == "table" and description[name] then
+      merged[name] = {}
+      for key, value in pairs(base[name]) do merged[name][key] = value end
+      for key, value in pairs(description[name]) do
+        merged[name][math.type(key) == "integer" and #merged[name] + 1 or key] = value
+      end
+    end
+  end
+  return merged
+end
+
+-- A namespace that is to be shared is no longer listed as new.
+local function unlist_shared(namespaces)
+  if type(namespaces) ~= "table" then return end
+  for i = #namespaces, 1, -1 do
+    if namespaces[namespaces[i]] == "host" then table.remove(namespaces, i) end
+  end
 end
 
 -- The container that the words of run and explain describe.
 local function container_of(arguments)
   local description, file, command = parse(arguments)
-  local new = require "casulo.container".new
   description.command = command
-  if not file then
-    if not description.rootfs then mistake "expected a FILE.lua or --rootfs DIR (see --help)" end
-    return new(description)
+  if file then
+    description = merge(load_file(file), description)
+    unlist_shared(description.namespaces)
+  elseif not description.rootfs then
+    mistake "expected a FILE.lua or --rootfs DIR (see --help)"
   end
-  local returned = load_file(file)
-  return returned.with and returned:with(description) or new(returned):with(description)
+  return require "casulo.container".new(description)
+end
+
+-- To standard output; a disk that is full is a failure.
+local function say(text)
+  local ok, message = io.write(text)
+  if ok then ok, message = io.flush() end
+  if not ok then mistake("standard output: %s", message) end
 end
 
 local function explain(arguments)
-  io.write(container_of(arguments):explain())
+  say(container_of(arguments):explain())
   return 0
 end
 
@@ -147,14 +187,15 @@ end
 
 local function rootfs(arguments)
   local kind, directory = arguments[1], arguments[2]
-  if kind ~= "busybox" or not directory or arguments[3] then mistake "expected: casulo rootfs busybox DIR" end
+  if kind ~= "busybox" or not directory or directory:find "^%-" or arguments[3] then mistake "expected: casulo rootfs busybox DIR" end
   local ok, message = pcall(require "casulo.rootfs".busybox, directory)
   if not ok then mistake("%s", message) end
   return 0
 end
 
-local function version()
-  print(require "casulo"._VERSION)
+local function version(arguments)
+  if arguments[1] then mistake("version takes no arguments, got %q", arguments[1]) end
+  say(require "casulo"._VERSION .. "\n")
   return 0
 end
 
@@ -174,14 +215,15 @@ local ORDER = { "run", "explain", "rootfs", "version" }
 local function help(name)
   local command = COMMANDS[name]
   if not command then
-    print "usage: casulo COMMAND …  (casulo COMMAND --help tells more)\n"
-    for _, each in ipairs(ORDER) do print(("  %-8s  %s"):format(each, COMMANDS[each][3]:match "^[^\n]+")) end
+    say "usage: casulo COMMAND …  (casulo COMMAND --help tells more)\n\n"
+    for _, each in ipairs(ORDER) do say(("  %-8s  %s\n"):format(each, COMMANDS[each][3]:match "^[^\n]+")) end
     return 0
   end
-  print(("usage: casulo %s %s\n\n%s"):format(name, command[2], command[3]))
-  if command[4] then print "\noptions:" end
+  say(("usage: casulo %s %s\n\n%s\n"):format(name, command[2], command[3]))
+  if command[4] then say "\noptions:\n" end
   for _, option in ipairs(command[4] and OPTIONS or {}) do
-    print(("  %-32s%s"):format(option[1] .. (option[2] and " " .. option[2] or ""), option[4]))
+    local form = option[1] .. (option[2] and " " .. option[2] or "")
+    say(("  %s%s%s\n"):format(form, (" "):rep(32 - utf8.len(form)), option[4]))
   end
   return 0
 end
@@ -193,9 +235,11 @@ local function asks_for_help(arguments)
   end
 end
 
-local function dispatch(name, arguments)
+local dispatch
+function dispatch(name, arguments)
   if not name then mistake "expected a command: run, explain, rootfs or version (see casulo --help)" end
-  if name == "--help" or name == "-h" or name == "help" then return help(arguments[1]) end
+  if name == "--help" or name == "-h" then return help() end
+  if name == "help" then return arguments[1] and dispatch(arguments[1], { "--help" }) or help() end
   if name == "--version" then name = "version" end
   local command = COMMANDS[name]
   if not command then

@@ -198,9 +198,10 @@ end
 
 local function file_system_steps(checked, host)
   local list = mount_list(checked)
+  local root = checked.rootfs:gsub("/*$", "/") -- a directory, and nothing else, has a name that ends so
   local steps = {
     require "casulo.recipes.mounts".private_mounts(),
-    detached.clone_tree("root", (checked.rootfs:gsub("/*$", "/")), "the tree that becomes /, while the host's is in sight"),
+    detached.clone_tree("root", root, "the tree that becomes /, while the host's is in sight"),
   }
   local function step(item) steps[#steps + 1] = item end
   for _, mount in ipairs(list) do
@@ -211,7 +212,7 @@ local function file_system_steps(checked, host)
   for _, mount in ipairs(list) do
     if mount.type ~= "bind" then step(MAKE[mount.type](mount.name, mount, checked, host)) end
   end
-  step(detached.enter_root(checked.rootfs, host.root == "initramfs"))
+  step(detached.enter_root(root, host.root == "initramfs"))
   step(attach_all(checked, list, host))
   return steps
 end

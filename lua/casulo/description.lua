@@ -114,9 +114,10 @@ end
 local USER_FIELDS = { uid = true, gid = true, groups = true }
 local function check_user(value, path)
   if type(value) == "string" then
-    local uid, gid = value:match "^(%d+):?(%d*)$"
+    local uid = value:match "^(%d+)$"
+    local gid = uid
+    if not uid then uid, gid = value:match "^(%d+):(%d+)$" end
     if not uid then error(('%s: expected numbers, "UID" or "UID:GID", got %s'):format(path, shown(value)), 0) end
-    gid = gid ~= "" and gid or uid
     value = { uid = math.tointeger(tonumber(uid)) or uid, gid = math.tointeger(tonumber(gid)) or gid }
   elseif type(value) == "number" then
     value = { uid = value, gid = value }
@@ -275,7 +276,8 @@ local function check_stream(value, path)
 end
 
 local function check_timeout(value, path)
-  if type(value) ~= "number" or value ~= value or value <= 0 or value > 1e9 then wrong(path, "seconds above 0", value) end
+  if type(value) ~= "number" or value ~= value or value <= 0 then wrong(path, "seconds above 0", value) end
+  if value > 1e9 then wrong(path, "at most 1e9 seconds", value) end
   return value
 end
 
@@ -370,6 +372,9 @@ function description.check(raw, host)
   checked.new, checked.joined = check_namespaces(raw.namespaces, path .. ".namespaces", host)
   if checked.network == "host" then
     if checked.joined.net then error(path .. '.network: "host", but namespaces joins another', 0) end
+    if raw.namespaces and raw.namespaces[1] and checked.new.net then
+      error(path .. '.network: "host", but namespaces lists net as new', 0)
+    end
     checked.new.net = nil
   end
   check_consistency(checked, path, raw)

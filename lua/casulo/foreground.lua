@@ -18,25 +18,41 @@ local function wanted_signals()
   return wanted
 end
 
--- The kernel drops a signal to PID 1 that has no handler for it, unless it is blocked and so waits for a signalfd.
-local function is_deaf(process, number)
-  if not process.own_pids or HARMLESS[number] then return false end
+-- How a process stands to a signal: it has a handler; it holds it back, for a signalfd or for later; or it is PID 1 with
+-- neither, for which the kernel drops the signal.
+local function standing(process, number)
   local file <close> = io.open(("/proc/%d/status"):format(process.pid))
   local status = file and file:read "a" or ""
-  for _, field in ipairs { "SigCgt", "SigBlk" } do
-    local mask = tonumber(status:match(field .. ":%s*(%x+)") or "0", 16)
-    if mask & 1 << number - 1 ~= 0 then return false end
-  end
-  return true
+  local function has(field) return tonumber(status:match(field .. ":%s*(%x+)") or "0", 16) & 1 << number - 1 ~= 0 end
+  if has "SigCgt" then return "handled" end
+  if has "SigBlk" then return has "ShdPnd" and "pending" or "blocked" end
+  return "deaf"
+end
+
+local Forwarder = {}
+Forwarder.__index = Forwarder
+
+local function end_for(self, number)
+  self.deaf_to = number
+  self.process:kill()
 end
 
 -- What the terminal sent was meant for all that run in its foreground, so the whole process group gets it.
-local function forward(process, number, from_kernel)
-  if is_deaf(process, number) then
-    process:kill()
-    return number
+function Forwarder:forward(number, from_kernel)
+  local may_drop = self.process.own_pids and not HARMLESS[number]
+  local stands = may_drop and standing(self.process, number)
+  if stands == "deaf" then return end_for(self, number) end
+  if from_kernel and not HARMLESS[number] then sys.kill(-self.process.pid, number) else self.process:kill(number) end
+  if may_drop and stands ~= "handled" then self.doubtful[number] = true end
+end
+
+-- A signal that was held back when it was sent: a shell does so for a moment while it forks, and is deaf afterwards.
+function Forwarder:look_again()
+  for number in pairs(self.doubtful) do
+    local stands = standing(self.process, number)
+    if stands == "deaf" then end_for(self, number) end
+    if stands ~= "pending" then self.doubtful[number] = nil end
   end
-  if from_kernel and not HARMLESS[number] then sys.kill(-process.pid, number) else process:kill(number) end
 end
 
 local function next_signal(signals)
@@ -46,7 +62,9 @@ local function next_signal(signals)
   return number, code == sys.SI_KERNEL
 end
 
-local function milliseconds_left(process)
+function Forwarder:milliseconds_left()
+  if next(self.doubtful) then return 10 end
+  local process = self.process
   if not process.deadline or process.timed_out then return -1 end
   return math.max(0, math.ceil((process.deadline - sys.clock_gettime(sys.CLOCK_MONOTONIC)) * 1000))
 end
@@ -65,16 +83,17 @@ return function(box)
   end
   local process <close>, err = box:start(streams)
   if not process then return nil, err end
-  local deaf_to
+  local forwarder = setmetatable({ process = process, doubtful = {} }, Forwarder)
   while true do
     local entries = { { fd = signals, events = sys.POLLIN }, { fd = process.pidfd, events = sys.POLLIN } }
-    sys.poll(entries, milliseconds_left(process))
+    sys.poll(entries, forwarder:milliseconds_left())
     if entries[1].revents ~= 0 then
       local number, from_kernel = next_signal(signals)
-      if number and number ~= sys.SIGTSTP then deaf_to = forward(process, number, from_kernel) or deaf_to end
+      if number and number ~= sys.SIGTSTP then forwarder:forward(number, from_kernel) end
     end
+    forwarder:look_again()
     local result, why = process:wait(0)
-    if result then return result, nil, deaf_to end
+    if result then return result, nil, forwarder.deaf_to end
     if why ~= "timeout" then return nil, why end
   end
 end

@@ -17,6 +17,17 @@ local function distance(a, b)
   return row[#b]
 end
 
+-- mnt is short for mount, however near net is.
+local function is_short_for(name, candidate)
+  local position = 1
+  for char in name:gmatch "." do
+    position = candidate:find(char, position, true)
+    if not position then return false end
+    position = position + 1
+  end
+  return #name > 1
+end
+
 --- The nearest name.
 -- @tparam string name what was written
 -- @tparam table known a set of names
@@ -24,7 +35,7 @@ end
 return function(name, known)
   local best, least
   for candidate in pairs(known) do
-    local far = distance(name:lower(), candidate)
+    local far = is_short_for(name:lower(), candidate) and 0.5 or distance(name:lower(), candidate)
     if not least or far < least or (far == least and candidate < best) then best, least = candidate, far end
   end
   return best and least <= math.max(2, #best // 2) and best or nil
