@@ -37,7 +37,7 @@ collectgarbage()
 
 -- Failures.
 for _, name in ipairs { "open", "mount", "umount2", "stat", "scandir", "chdir", "readlink", "statfs", "unlink" } do
-  local arguments = { open = { 0, n = 1 }, mount = { "/nonexistent", nil, 0, n = 3 }, umount2 = { 0, n = 1 } }
+  local arguments = { open = { 0, n = 1 }, mount = { "/nonexistent", "tmpfs", 0, n = 3 }, umount2 = { 0, n = 1 } }
   local more = arguments[name] or { n = 0 }
   local result, message, errno = sys[name]("/nonexistent", table.unpack(more, 1, more.n))
   assert(result == nil and type(message) == "string" and type(errno) == "number")

@@ -276,7 +276,9 @@ local function check_stream(value, path)
 end
 
 local function check_timeout(value, path)
-  if type(value) ~= "number" or value ~= value or value <= 0 then wrong(path, "seconds above 0", value) end
+  if type(value) ~= "number" or value ~= value or value <= 0 or value == math.huge then
+    wrong(path, "seconds above 0", value)
+  end
   if value > 1e9 then wrong(path, "at most 1e9 seconds", value) end
   return value
 end
