@@ -1,25 +1,23 @@
 -- SPDX-License-Identifier: MIT
---- casulo: Linux containers described in Lua. What is not used is not loaded.
+--- casulo: Linux containers described in Lua.
+--
+-- Everything is loaded at once, so that a program may drop its privileges or change its root and still use all of it.
 -- @module casulo
 
-local casulo = { _VERSION = "casulo 0.1" }
+for _, name in ipairs { "explain", "failure", "hint", "nearest", "process", "streams" } do require("casulo." .. name) end
 
-local PARTS = {
-  sys = function() return require "casulo.sys" end,
-  container = function() return require "casulo.container".new end,
-  rootfs = function() return require "casulo.rootfs" end,
-  plan = function() return require "casulo.plan".new end,
-  ref = function() return require "casulo.plan".ref end,
-  recipes = function() return require "casulo.recipes" end,
-  unshared = function() return require "casulo.unshared" end,
-  recorder = function() return require "casulo.recorder" end,
-  host = function() return require "casulo.host" end,
+local recipes = require "casulo.recipes"
+for _, subject in ipairs(recipes.SUBJECTS) do require("casulo.recipes." .. subject) end
+
+return {
+  _VERSION = "casulo 0.1",
+  sys = require "casulo.sys",
+  container = require "casulo.container".new,
+  rootfs = require "casulo.rootfs",
+  plan = require "casulo.plan".new,
+  ref = require "casulo.plan".ref,
+  recipes = recipes,
+  unshared = require "casulo.unshared",
+  recorder = require "casulo.recorder",
+  host = require "casulo.host",
 }
-
-return setmetatable(casulo, {
-  __index = function(_, name)
-    local part = PARTS[name] and PARTS[name]()
-    rawset(casulo, name, part)
-    return part
-  end,
-})

@@ -5,7 +5,7 @@
 
 local SUBJECTS = { "mounts", "devices", "names", "users", "network", "life", "detached" }
 
-return setmetatable({}, {
+return setmetatable({ SUBJECTS = SUBJECTS }, {
   __index = function(recipes, name)
     for _, subject in ipairs(SUBJECTS) do
       local recipe = require("casulo.recipes." .. subject)[name]
