@@ -72,6 +72,7 @@ describe("explain", function()
   end)
 
   it("gives every step a reason", function()
+    if not support.needs_root() then return end -- to map a range of ids
     local text = casulo.container {
       rootfs = "/r", hostname = "a", domainname = "b", user = { uid = 1, groups = { 2 } }, umask = 0, readonly = true,
       namespaces = { "user", "pid", "mount", "uts", "ipc", "net", "cgroup", "time" },
@@ -83,7 +84,6 @@ describe("explain", function()
       },
       stdin = "null", stdout = "null", stderr = "null",
     }
-    if not support.is_root() then return support.cannot_run "only root may describe a map of ranges" end
     for line in text:explain():gmatch "[^\n]+" do assert.is_truthy(line:find "%S%s%s+%S", line) end
   end)
 

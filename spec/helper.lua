@@ -8,6 +8,11 @@ end
 local support = require "support"
 local busted = require "busted"
 
+busted.subscribe({ "test", "start" }, function(element)
+  support.pending = element.env.pending
+  return nil, true
+end)
+
 local before = support.host_state()
 busted.subscribe({ "suite", "end" }, function()
   support.remove_base()
