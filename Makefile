@@ -5,6 +5,7 @@
 #   sudo make test  the whole suite
 #   make lint       compilers and linters, with every warning an error
 #   make install    into PREFIX (and DESTDIR)
+#   make doc        the reference as pages, in doc/api (needs lua-ldoc)
 #   make env        the export lines that let a shell use this checkout
 
 LUA = lua5.4
@@ -67,6 +68,11 @@ lint: lint-packages
 sanitize: lint-packages
 	@sh src/sanitize.sh "$(LUA_CFLAGS)"
 
+doc:
+	@mkdir -p build/doc
+	@cat src/sys.c $(filter-out src/sys.c,$(SOURCES)) >build/doc/sys.c
+	ldoc .
+
 env:
 	@echo 'export LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$${LUA_PATH:-;}"'
 	@echo 'export LUA_CPATH="$(CURDIR)/build/?.so;$${LUA_CPATH:-;}"'
@@ -87,4 +93,4 @@ uninstall:
 clean:
 	rm -rf build
 
-.PHONY: all packages test-packages lint-packages demo test lint sanitize env install uninstall clean
+.PHONY: all packages test-packages lint-packages demo test lint sanitize doc env install uninstall clean

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* sys.clone: a child that walks a program in shared memory, or runs a Lua function in a copy. */
+/* Children: one that walks a program in shared memory, and one that runs a Lua function in a copy. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
@@ -169,7 +169,19 @@ static int clone_function(lua_State *L, unsigned long long flags) {
   return push_child(L, (pid_t)result, flags);
 }
 
-/* clone(flags, program [, { values, born, cgroup }]) or clone(flags, function [, { threads, cgroup }]) → pid [, pidfd] */
+/*** Starts a child.
+It walks a program, sharing the caller's memory until it executes or ends: a start costs the same however much memory the
+caller has. Or it runs a function in a copy of the caller, and ends as the function does: with what it returns for a status (0
+where it returns nothing), or with 1 and a message on standard error where it raises.
+@function clone
+@tparam integer flags CLONE_NEW…, CLONE_PIDFD
+@tparam program|function body
+@tparam[opt] table options `cgroup`: the descriptor of a cgroup v2 directory to start in. For a program, `values`: its inputs, by the
+names of their refs; `born`: a function that is called with the child's PID while the child waits in its new namespaces, and lets
+it go on by returning true. For a function, `threads`: true to copy a process of several threads, although the copy may hang.
+@treturn integer pid and, with CLONE_PIDFD, a descriptor; or nil, a message, errno and, where a step of the program failed, its number
+@see clone(2)
+*/
 static int sys_clone(lua_State *L) {
   arg_count(L, 3);
   unsigned long long flags = (unsigned long long)arg_range(L, FLAGS, 0, INT64_MAX);

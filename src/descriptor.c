@@ -46,6 +46,11 @@ static int descriptor_fileno(lua_State *L) {
   return 1;
 }
 
+/*** Closes a descriptor. A Lua file is closed by its own method instead.
+@function close
+@tparam descriptor fd
+@see close(2)
+*/
 static int sys_close(lua_State *L) {
   arg_count(L, 1);
   int fd = arg_fd(L, 1);
@@ -70,6 +75,13 @@ static int descriptor_tostring(lua_State *L) {
   return 1;
 }
 
+/*** Closes a range of descriptors, or marks them close-on-exec.
+@function close_range
+@tparam integer first
+@tparam integer last
+@tparam integer flags CLOSE_RANGE_…, or 0
+@see close_range(2)
+*/
 static int sys_close_range(lua_State *L) {
   arg_count(L, 3);
   unsigned first = arg_uint(L, 1), last = arg_uint(L, 2), flags = arg_uint(L, 3);
@@ -77,6 +89,13 @@ static int sys_close_range(lua_State *L) {
   return sys_status(L, result, err, "close_range %I to %I", (lua_Integer)first, (lua_Integer)last);
 }
 
+/*** Makes a number stand for the same open file. It survives an exec.
+@function dup2
+@tparam descriptor old
+@tparam descriptor new
+@treturn integer the new number
+@see dup2(2)
+*/
 static int sys_dup2(lua_State *L) {
   arg_count(L, 2);
   int old = arg_fd(L, 1), new = arg_fd(L, 2);
@@ -84,7 +103,14 @@ static int sys_dup2(lua_State *L) {
   return sys_integer(L, result, err, "dup2 %d to %d", old, new);
 }
 
-/* fcntl(2) for the commands that take an integer; what duplicates gives a descriptor. */
+/*** Duplicates a descriptor (close-on-exec), or reads and sets its flags.
+@function fcntl
+@tparam descriptor fd
+@tparam integer command F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL or F_SETFL
+@tparam[opt=0] integer value
+@treturn descriptor|integer the copy, or the flags
+@see fcntl(2)
+*/
 static int sys_fcntl(lua_State *L) {
   arg_count(L, 3);
   int fd = arg_fd(L, 1), command = arg_int(L, 2), value = arg_int_or(L, 3, 0);
@@ -99,6 +125,12 @@ static int sys_fcntl(lua_State *L) {
   return sys_integer(L, result, err, "fcntl %d", fd);
 }
 
+/*** Makes a pipe.
+@function pipe2
+@tparam integer flags O_NONBLOCK, or 0
+@return descriptor,descriptor the end to read and the end to write
+@see pipe2(2)
+*/
 static int sys_pipe2(lua_State *L) {
   arg_count(L, 1);
   int flags = arg_int(L, 1) | O_CLOEXEC, fds[2];
@@ -110,7 +142,13 @@ static int sys_pipe2(lua_State *L) {
   return 2;
 }
 
-/* At the end of a file: the empty string. */
+/*** Reads what is there, up to a size.
+@function read
+@tparam descriptor fd
+@tparam integer size bytes
+@treturn string empty at the end of the file
+@see read(2)
+*/
 static int sys_read(lua_State *L) {
   arg_count(L, 2);
   int fd = arg_fd(L, 1);
@@ -124,6 +162,13 @@ static int sys_read(lua_State *L) {
   return 1;
 }
 
+/*** Writes bytes.
+@function write
+@tparam descriptor fd
+@tparam string bytes
+@treturn integer how many were written
+@see write(2)
+*/
 static int sys_write(lua_State *L) {
   arg_count(L, 2);
   int fd = arg_fd(L, 1);
@@ -135,6 +180,11 @@ static int sys_write(lua_State *L) {
   return sys_integer(L, count, err, "write %d", fd);
 }
 
+/*** Whether a descriptor is a terminal.
+@function isatty
+@tparam descriptor fd
+@see isatty(3)
+*/
 static int sys_isatty(lua_State *L) {
   arg_count(L, 1);
   int fd = arg_fd(L, 1);

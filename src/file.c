@@ -16,17 +16,43 @@ static int opened_at(lua_State *L, int dirfd, const char *path, int flags, mode_
   return sys_descriptor(L, descriptor, fd, err, "open %s", path);
 }
 
+/*** Opens a file, close-on-exec.
+@function open
+@tparam string path
+@tparam integer flags O_…
+@tparam[opt=0] integer mode of a file that is made
+@treturn descriptor
+@see open(2)
+*/
 static int sys_open(lua_State *L) {
   arg_count(L, 3);
   return opened_at(L, AT_FDCWD, arg_string(L, 1), arg_int(L, 2), arg_uint_or(L, 3, 0));
 }
 
+/*** Opens a file relative to a directory, close-on-exec.
+@function openat
+@tparam descriptor dirfd or AT_FDCWD
+@tparam string path
+@tparam integer flags O_…
+@tparam[opt=0] integer mode of a file that is made
+@treturn descriptor
+@see openat(2)
+*/
 static int sys_openat(lua_State *L) {
   arg_count(L, 4);
   return opened_at(L, arg_fd(L, 1), arg_string(L, 2), arg_int(L, 3), arg_uint_or(L, 4, 0));
 }
 
-/* openat2(dirfd, path, flags, mode, resolve): the members of struct open_how in their order. */
+/*** Opens a file, with a say in how its path is resolved. The last three are the members of struct open_how.
+@function openat2
+@tparam descriptor dirfd or AT_FDCWD
+@tparam string path
+@tparam integer flags O_…
+@tparam integer mode
+@tparam integer resolve RESOLVE_…
+@treturn descriptor
+@see openat2(2)
+*/
 static int sys_openat2(lua_State *L) {
   arg_count(L, 5);
   int dirfd = arg_fd(L, 1);

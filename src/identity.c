@@ -8,6 +8,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/*** The ids of this process: `getuid`, `geteuid`, `getgid` and `getegid`. They never fail.
+@function getuid
+@treturn integer
+@see getuid(2)
+*/
 #define GETTER(name)                      \
   static int sys_##name(lua_State *L) {   \
     arg_count(L, 0);                      \
@@ -19,6 +24,11 @@ GETTER(geteuid)
 GETTER(getgid)
 GETTER(getegid)
 
+/*** Real, effective and saved user ids.
+@function getresuid
+@return integer,integer,integer
+@see getresuid(2)
+*/
 static int sys_getresuid(lua_State *L) {
   arg_count(L, 0);
   uid_t real, effective, saved;
@@ -29,6 +39,11 @@ static int sys_getresuid(lua_State *L) {
   return 3;
 }
 
+/*** Real, effective and saved group ids.
+@function getresgid
+@return integer,integer,integer
+@see getresgid(2)
+*/
 static int sys_getresgid(lua_State *L) {
   arg_count(L, 0);
   gid_t real, effective, saved;
@@ -39,18 +54,37 @@ static int sys_getresgid(lua_State *L) {
   return 3;
 }
 
+/*** Sets the user ids of all threads; -1 leaves one as it is.
+@function setresuid
+@tparam integer real
+@tparam integer effective
+@tparam integer saved
+@see setresuid(2)
+*/
 static int sys_setresuid(lua_State *L) {
   arg_count(L, 3);
   int result = setresuid(arg_id(L, 1), arg_id(L, 2), arg_id(L, 3)), err = errno;
   return sys_status(L, result, err, "setresuid");
 }
 
+/*** Sets the group ids of all threads; -1 leaves one as it is.
+@function setresgid
+@tparam integer real
+@tparam integer effective
+@tparam integer saved
+@see setresgid(2)
+*/
 static int sys_setresgid(lua_State *L) {
   arg_count(L, 3);
   int result = setresgid(arg_id(L, 1), arg_id(L, 2), arg_id(L, 3)), err = errno;
   return sys_status(L, result, err, "setresgid");
 }
 
+/*** The supplementary groups.
+@function getgroups
+@treturn {integer,...}
+@see getgroups(2)
+*/
 static int sys_getgroups(lua_State *L) {
   arg_count(L, 0);
   int count = getgroups(0, NULL), err = errno;
@@ -67,6 +101,11 @@ static int sys_getgroups(lua_State *L) {
   return 1;
 }
 
+/*** Sets the supplementary groups.
+@function setgroups
+@tparam {integer,...} gids
+@see setgroups(2)
+*/
 static int sys_setgroups(lua_State *L) {
   arg_count(L, 1);
   size_t count;

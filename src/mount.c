@@ -10,6 +10,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/*** Mounts a file system, binds, moves or changes a mount.
+@function mount
+@tparam ?string source
+@tparam string target
+@tparam ?string fstype
+@tparam integer flags MS_…
+@tparam ?string data options of the file system
+@see mount(2)
+*/
 static int sys_mount(lua_State *L) {
   arg_count(L, 5);
   const char *source = arg_string_or_null(L, 1), *target = arg_string(L, 2), *type = arg_string_or_null(L, 3);
@@ -20,6 +29,12 @@ static int sys_mount(lua_State *L) {
   return sys_status(L, result, err, "mount %s on %s", source, target);
 }
 
+/*** Takes a mount away.
+@function umount2
+@tparam string target
+@tparam integer flags MNT_…, or 0
+@see umount2(2)
+*/
 static int sys_umount2(lua_State *L) {
   arg_count(L, 2);
   const char *target = arg_string(L, 1);
@@ -27,6 +42,12 @@ static int sys_umount2(lua_State *L) {
   return sys_status(L, result, err, "umount2 %s", target);
 }
 
+/*** Changes the root mount.
+@function pivot_root
+@tparam string new_root
+@tparam string put_old
+@see pivot_root(2)
+*/
 static int sys_pivot_root(lua_State *L) {
   arg_count(L, 2);
   const char *new_root = arg_string(L, 1), *put_old = arg_string(L, 2);
@@ -34,6 +55,14 @@ static int sys_pivot_root(lua_State *L) {
   return sys_status(L, result, err, "pivot_root %s, old root on %s", new_root, put_old);
 }
 
+/*** Opens a place in the tree of mounts, or a detached copy of it.
+@function open_tree
+@tparam descriptor dirfd or AT_FDCWD
+@tparam string path
+@tparam integer flags OPEN_TREE_…, AT_…
+@treturn descriptor
+@see open_tree(2)
+*/
 static int sys_open_tree(lua_State *L) {
   arg_count(L, 3);
   int dirfd = arg_fd(L, 1);
@@ -44,6 +73,15 @@ static int sys_open_tree(lua_State *L) {
   return sys_descriptor(L, descriptor, fd, err, "open_tree %s", path);
 }
 
+/*** Attaches a detached mount, or moves one.
+@function move_mount
+@tparam descriptor from_dirfd
+@tparam string from
+@tparam descriptor to_dirfd
+@tparam string to
+@tparam integer flags MOVE_MOUNT_…
+@see move_mount(2)
+*/
 static int sys_move_mount(lua_State *L) {
   arg_count(L, 5);
   int from_dirfd = arg_fd(L, 1), to_dirfd = arg_fd(L, 3);
@@ -52,6 +90,13 @@ static int sys_move_mount(lua_State *L) {
   return sys_status(L, result, err, "move_mount %s to %s", *from ? from : "a descriptor", to);
 }
 
+/*** Begins a new file system.
+@function fsopen
+@tparam string fstype
+@tparam integer flags 0
+@treturn descriptor
+@see fsopen(2)
+*/
 static int sys_fsopen(lua_State *L) {
   arg_count(L, 2);
   const char *type = arg_string(L, 1);
@@ -61,6 +106,15 @@ static int sys_fsopen(lua_State *L) {
   return sys_descriptor(L, descriptor, fd, err, "fsopen %s", type);
 }
 
+/*** Sets an option of a new file system, or makes it.
+@function fsconfig
+@tparam descriptor fd of fsopen
+@tparam integer command FSCONFIG_…
+@tparam ?string key
+@tparam ?string value
+@tparam[opt=0] integer aux
+@see fsconfig(2)
+*/
 static int sys_fsconfig(lua_State *L) {
   arg_count(L, 5);
   int fd = arg_fd(L, 1);
@@ -72,6 +126,14 @@ static int sys_fsconfig(lua_State *L) {
   return sys_status(L, result, err, "fsconfig %s=%s", key, name_or_null(value));
 }
 
+/*** Makes a detached mount of a new file system.
+@function fsmount
+@tparam descriptor fd of fsopen
+@tparam integer flags 0
+@tparam integer attributes MOUNT_ATTR_…
+@treturn descriptor
+@see fsmount(2)
+*/
 static int sys_fsmount(lua_State *L) {
   arg_count(L, 3);
   int fd = arg_fd(L, 1);
@@ -81,7 +143,14 @@ static int sys_fsmount(lua_State *L) {
   return sys_descriptor(L, descriptor, mount_fd, err, "fsmount");
 }
 
-/* The structure is a string of four 64-bit integers: attr_set, attr_clr, propagation, userns_fd. */
+/*** Sets attributes of a mount.
+@function mount_setattr
+@tparam descriptor dirfd or AT_FDCWD
+@tparam string path
+@tparam integer flags AT_EMPTY_PATH, AT_RECURSIVE
+@tparam string attributes struct mount_attr: four 64-bit integers, attr_set, attr_clr, propagation, userns_fd
+@see mount_setattr(2)
+*/
 static int sys_mount_setattr(lua_State *L) {
   arg_count(L, 4);
   int dirfd = arg_fd(L, 1);
@@ -95,6 +164,11 @@ static int sys_mount_setattr(lua_State *L) {
   return sys_status(L, result, err, "mount_setattr %s", *path ? path : "of a descriptor");
 }
 
+/*** Changes the root directory of this process.
+@function chroot
+@tparam string path
+@see chroot(2)
+*/
 static int sys_chroot(lua_State *L) {
   arg_count(L, 1);
   const char *path = arg_string(L, 1);
@@ -102,6 +176,11 @@ static int sys_chroot(lua_State *L) {
   return sys_status(L, result, err, "chroot %s", path);
 }
 
+/*** Changes the working directory.
+@function chdir
+@tparam string path
+@see chdir(2)
+*/
 static int sys_chdir(lua_State *L) {
   arg_count(L, 1);
   const char *path = arg_string(L, 1);
@@ -109,6 +188,11 @@ static int sys_chdir(lua_State *L) {
   return sys_status(L, result, err, "chdir %s", path);
 }
 
+/*** Changes the working directory to an open one.
+@function fchdir
+@tparam descriptor fd
+@see fchdir(2)
+*/
 static int sys_fchdir(lua_State *L) {
   arg_count(L, 1);
   int fd = arg_fd(L, 1);

@@ -9,6 +9,11 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+/*** Sets the hostname of this UTS namespace.
+@function sethostname
+@tparam string name up to 64 bytes
+@see sethostname(2)
+*/
 static int sys_sethostname(lua_State *L) {
   arg_count(L, 1);
   const char *name = arg_string(L, 1);
@@ -16,6 +21,11 @@ static int sys_sethostname(lua_State *L) {
   return sys_status(L, result, err, "sethostname %s", name);
 }
 
+/*** The hostname.
+@function gethostname
+@treturn string
+@see gethostname(2)
+*/
 static int sys_gethostname(lua_State *L) {
   arg_count(L, 0);
   char name[HOST_NAME_MAX + 1];
@@ -25,6 +35,11 @@ static int sys_gethostname(lua_State *L) {
   return 1;
 }
 
+/*** Sets the NIS domain name of this UTS namespace.
+@function setdomainname
+@tparam string name up to 64 bytes
+@see setdomainname(2)
+*/
 static int sys_setdomainname(lua_State *L) {
   arg_count(L, 1);
   const char *name = arg_string(L, 1);
@@ -37,6 +52,11 @@ static void set_field(lua_State *L, const char *field, const char *value) {
   lua_setfield(L, -2, field);
 }
 
+/*** Names of the system.
+@function uname
+@treturn table `sysname nodename release version machine domainname`
+@see uname(2)
+*/
 static int sys_uname(lua_State *L) {
   arg_count(L, 0);
   struct utsname names;

@@ -9,6 +9,14 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+/*** Opens a socket, close-on-exec.
+@function socket
+@tparam integer domain AF_…
+@tparam integer type SOCK_…
+@tparam integer protocol
+@treturn descriptor
+@see socket(2)
+*/
 static int sys_socket(lua_State *L) {
   arg_count(L, 3);
   int domain = arg_int(L, 1), type = arg_int(L, 2) | SOCK_CLOEXEC, protocol = arg_int(L, 3);
@@ -17,7 +25,14 @@ static int sys_socket(lua_State *L) {
   return sys_descriptor(L, descriptor, fd, err, "socket");
 }
 
-/* ioctl(fd, SIOCGIFFLAGS | SIOCSIFFLAGS, struct ifreq as a string) → the structure as the kernel left it */
+/*** Reads or sets the flags of a network interface.
+@function ioctl
+@tparam descriptor fd a socket
+@tparam integer request SIOCGIFFLAGS or SIOCSIFFLAGS
+@tparam string ifreq struct ifreq, 40 bytes
+@treturn string the structure as the kernel left it
+@see netdevice(7)
+*/
 static int sys_ioctl(lua_State *L) {
   arg_count(L, 3);
   int fd = arg_fd(L, 1);

@@ -19,11 +19,24 @@ static int made_directory(lua_State *L, int dirfd, const char *path, mode_t mode
   return sys_status(L, result, err, "mkdir %s", path);
 }
 
+/*** Makes a directory.
+@function mkdir
+@tparam string path
+@tparam integer mode
+@see mkdir(2)
+*/
 static int sys_mkdir(lua_State *L) {
   arg_count(L, 2);
   return made_directory(L, AT_FDCWD, arg_string(L, 1), arg_uint(L, 2));
 }
 
+/*** Makes a directory relative to another.
+@function mkdirat
+@tparam descriptor dirfd or AT_FDCWD
+@tparam string path
+@tparam integer mode
+@see mkdirat(2)
+*/
 static int sys_mkdirat(lua_State *L) {
   arg_count(L, 3);
   return made_directory(L, arg_fd(L, 1), arg_string(L, 2), arg_uint(L, 3));
@@ -34,11 +47,26 @@ static int made_node(lua_State *L, int dirfd, const char *path, mode_t mode, dev
   return sys_status(L, result, err, "mknod %s", path);
 }
 
+/*** Makes a file, a FIFO or a device.
+@function mknod
+@tparam string path
+@tparam integer mode S_IF… and permissions
+@tparam[opt=0] integer device
+@see mknod(2)
+*/
 static int sys_mknod(lua_State *L) {
   arg_count(L, 3);
   return made_node(L, AT_FDCWD, arg_string(L, 1), arg_uint(L, 2), arg_uint_or(L, 3, 0));
 }
 
+/*** Makes a file, a FIFO or a device relative to a directory.
+@function mknodat
+@tparam descriptor dirfd or AT_FDCWD
+@tparam string path
+@tparam integer mode S_IF… and permissions
+@tparam[opt=0] integer device
+@see mknodat(2)
+*/
 static int sys_mknodat(lua_State *L) {
   arg_count(L, 4);
   return made_node(L, arg_fd(L, 1), arg_string(L, 2), arg_uint(L, 3), arg_uint_or(L, 4, 0));
@@ -49,16 +77,35 @@ static int made_symlink(lua_State *L, const char *target, int dirfd, const char 
   return sys_status(L, result, err, "symlink %s to %s", path, target);
 }
 
+/*** Makes a symbolic link.
+@function symlink
+@tparam string target
+@tparam string path
+@see symlink(2)
+*/
 static int sys_symlink(lua_State *L) {
   arg_count(L, 2);
   return made_symlink(L, arg_string(L, 1), AT_FDCWD, arg_string(L, 2));
 }
 
+/*** Makes a symbolic link relative to a directory.
+@function symlinkat
+@tparam string target
+@tparam descriptor dirfd or AT_FDCWD
+@tparam string path
+@see symlinkat(2)
+*/
 static int sys_symlinkat(lua_State *L) {
   arg_count(L, 3);
   return made_symlink(L, arg_string(L, 1), arg_fd(L, 2), arg_string(L, 3));
 }
 
+/*** Where a symbolic link leads.
+@function readlink
+@tparam string path
+@treturn string
+@see readlink(2)
+*/
 static int sys_readlink(lua_State *L) {
   arg_count(L, 1);
   const char *path = arg_string(L, 1);
@@ -70,6 +117,12 @@ static int sys_readlink(lua_State *L) {
   return 1;
 }
 
+/*** Makes a second name for a file.
+@function link
+@tparam string old
+@tparam string new
+@see link(2)
+*/
 static int sys_link(lua_State *L) {
   arg_count(L, 2);
   const char *old = arg_string(L, 1), *new = arg_string(L, 2);
@@ -77,6 +130,12 @@ static int sys_link(lua_State *L) {
   return sys_status(L, result, err, "link %s to %s", new, old);
 }
 
+/*** Gives a file another name.
+@function rename
+@tparam string old
+@tparam string new
+@see rename(2)
+*/
 static int sys_rename(lua_State *L) {
   arg_count(L, 2);
   const char *old = arg_string(L, 1), *new = arg_string(L, 2);
@@ -84,6 +143,11 @@ static int sys_rename(lua_State *L) {
   return sys_status(L, result, err, "rename %s to %s", old, new);
 }
 
+/*** Removes the name of a file.
+@function unlink
+@tparam string path
+@see unlink(2)
+*/
 static int sys_unlink(lua_State *L) {
   arg_count(L, 1);
   const char *path = arg_string(L, 1);
@@ -91,6 +155,11 @@ static int sys_unlink(lua_State *L) {
   return sys_status(L, result, err, "unlink %s", path);
 }
 
+/*** Removes an empty directory.
+@function rmdir
+@tparam string path
+@see rmdir(2)
+*/
 static int sys_rmdir(lua_State *L) {
   arg_count(L, 1);
   const char *path = arg_string(L, 1);
@@ -98,6 +167,12 @@ static int sys_rmdir(lua_State *L) {
   return sys_status(L, result, err, "rmdir %s", path);
 }
 
+/*** Changes permissions.
+@function chmod
+@tparam string path
+@tparam integer mode
+@see chmod(2)
+*/
 static int sys_chmod(lua_State *L) {
   arg_count(L, 2);
   const char *path = arg_string(L, 1);
@@ -105,6 +180,13 @@ static int sys_chmod(lua_State *L) {
   return sys_status(L, result, err, "chmod %s", path);
 }
 
+/*** Changes who owns a file; -1 leaves an id as it is.
+@function chown
+@tparam string path
+@tparam integer uid
+@tparam integer gid
+@see chown(2)
+*/
 static int sys_chown(lua_State *L) {
   arg_count(L, 3);
   const char *path = arg_string(L, 1);
@@ -112,6 +194,12 @@ static int sys_chown(lua_State *L) {
   return sys_status(L, result, err, "chown %s", path);
 }
 
+/*** Sets the mode bits that new files lack. Never fails.
+@function umask
+@tparam integer mask 0 to 0777 (octal)
+@treturn integer the mask before
+@see umask(2)
+*/
 static int sys_umask(lua_State *L) {
   arg_count(L, 1);
   lua_pushinteger(L, umask((mode_t)arg_range(L, 1, 0, 0777)));
@@ -145,10 +233,28 @@ static int stat_by(lua_State *L, int (*call)(const char *, struct stat *), const
   return result == -1 ? sys_failure(L, err, "%s %s", name, path) : push_stat(L, &s);
 }
 
+/*** Looks at a file.
+@function stat
+@tparam string path
+@treturn table `dev ino mode nlink uid gid rdev size` (bytes) `mtime` (seconds)
+@see stat(2)
+*/
 static int sys_stat(lua_State *L) { return stat_by(L, stat, "stat"); }
 
+/*** Looks at a file, or at a symbolic link itself.
+@function lstat
+@tparam string path
+@treturn table as of `stat`
+@see lstat(2)
+*/
 static int sys_lstat(lua_State *L) { return stat_by(L, lstat, "lstat"); }
 
+/*** Looks at an open file.
+@function fstat
+@tparam descriptor fd
+@treturn table as of `stat`
+@see fstat(2)
+*/
 static int sys_fstat(lua_State *L) {
   arg_count(L, 1);
   int fd = arg_fd(L, 1);
@@ -157,6 +263,12 @@ static int sys_fstat(lua_State *L) {
   return result == -1 ? sys_failure(L, err, "fstat %d", fd) : push_stat(L, &s);
 }
 
+/*** Looks at a file system.
+@function statfs
+@tparam string path
+@treturn table `type bsize` (bytes) `blocks bfree bavail files ffree flags`
+@see statfs(2)
+*/
 static int sys_statfs(lua_State *L) {
   arg_count(L, 1);
   const char *path = arg_string(L, 1);
@@ -191,7 +303,12 @@ static int push_names(lua_State *L) {
   return 1;
 }
 
-/* scandir(path): the names in a directory without "." and "..", in byte order. */
+/*** The names in a directory without "." and "..", in the order of their bytes.
+@function scandir
+@tparam string path
+@treturn {string,...}
+@see scandir(3)
+*/
 static int sys_scandir(lua_State *L) {
   arg_count(L, 1);
   const char *path = arg_string(L, 1);

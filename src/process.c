@@ -13,6 +13,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/*** Puts this process into new namespaces.
+@function unshare
+@tparam integer flags CLONE_NEW…
+@see unshare(2)
+*/
 static int sys_unshare(lua_State *L) {
   arg_count(L, 1);
   int flags = (int)arg_uint(L, 1);
@@ -20,6 +25,12 @@ static int sys_unshare(lua_State *L) {
   return sys_status(L, result, err, "unshare");
 }
 
+/*** Joins a namespace.
+@function setns
+@tparam descriptor fd of a namespace, or a pidfd
+@tparam integer flags CLONE_NEW…, or 0
+@see setns(2)
+*/
 static int sys_setns(lua_State *L) {
   arg_count(L, 2);
   int fd = arg_fd(L, 1);
@@ -27,6 +38,13 @@ static int sys_setns(lua_State *L) {
   return sys_status(L, result, err, "setns %d", fd);
 }
 
+/*** Executes a program in place of this one. Standard output is flushed first.
+@function execve
+@tparam string path
+@tparam {string,...} argv
+@tparam {string,...} envp `NAME=value`
+@see execve(2)
+*/
 static int sys_execve(lua_State *L) {
   arg_count(L, 3);
   const char *path = arg_string(L, 1);
@@ -37,6 +55,13 @@ static int sys_execve(lua_State *L) {
   return sys_failure(L, err, "execve %s", path);
 }
 
+/*** Executes an open file.
+@function fexecve
+@tparam descriptor fd
+@tparam {string,...} argv
+@tparam {string,...} envp
+@see fexecve(3)
+*/
 static int sys_fexecve(lua_State *L) {
   arg_count(L, 3);
   int fd = arg_fd(L, 1);
@@ -47,23 +72,43 @@ static int sys_fexecve(lua_State *L) {
   return sys_failure(L, err, "fexecve %d", fd);
 }
 
+/*** Ends this process at once; nothing is flushed.
+@function _exit
+@tparam integer status 0 to 255
+@see _exit(2)
+*/
 static int sys_exit(lua_State *L) {
   arg_count(L, 1);
   _exit((int)arg_range(L, 1, 0, 255));
 }
 
+/*** This process's PID.
+@function getpid
+@treturn integer
+@see getpid(2)
+*/
 static int sys_getpid(lua_State *L) {
   arg_count(L, 0);
   lua_pushinteger(L, getpid());
   return 1;
 }
 
+/*** The parent's PID; 0 where it is in another PID namespace.
+@function getppid
+@treturn integer
+@see getppid(2)
+*/
 static int sys_getppid(lua_State *L) {
   arg_count(L, 0);
   lua_pushinteger(L, getppid());
   return 1;
 }
 
+/*** Begins a session.
+@function setsid
+@treturn integer its id
+@see setsid(2)
+*/
 static int sys_setsid(lua_State *L) {
   arg_count(L, 0);
   pid_t result = setsid();
@@ -71,6 +116,12 @@ static int sys_setsid(lua_State *L) {
   return sys_integer(L, result, err, "setsid");
 }
 
+/*** The session of a process.
+@function getsid
+@tparam integer pid 0 for this one
+@treturn integer
+@see getsid(2)
+*/
 static int sys_getsid(lua_State *L) {
   arg_count(L, 1);
   pid_t pid = arg_int(L, 1);
@@ -79,7 +130,13 @@ static int sys_getsid(lua_State *L) {
   return sys_integer(L, result, err, "getsid %d", pid);
 }
 
-/* The options that a container uses; each takes and returns integers. */
+/*** Operations on this process: the options that a container uses.
+@function prctl
+@tparam integer option PR_…
+@param ... up to four integers; 0 where absent
+@treturn integer
+@see prctl(2)
+*/
 static int sys_prctl(lua_State *L) {
   arg_count(L, 5);
   int option = arg_int(L, 1);

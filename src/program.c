@@ -38,9 +38,13 @@ static struct packed *new_packed(lua_State *L, const struct packing *p) {
   return packed;
 }
 
-/* program(steps): a step is { call, argument…, as = name, tolerate = { errno… }, expect = result }. An argument
- * is an integer, a string, nil, a list, or { ref = name }: the result of the earlier step of that name or, where
- * there is none, an input that clone must be given. */
+/*** Packs steps into a program for `clone`. What does not fit its call raises, naming the step and the argument.
+@function program
+@tparam table steps list of `{ call, argument…, as = name, tolerate = { errno… }, expect = result }`. An argument is an integer, a
+string, nil, a list, or `{ ref = name }`: the result of the earlier step of that name or, where there is none, an input that
+`clone` must be given
+@treturn program
+*/
 static int sys_program(lua_State *L) {
   arg_count(L, 1);
   size_t count;
@@ -84,7 +88,10 @@ void program_bind(lua_State *L, int program_index, int values_index) {
     *packed->patch[i].fd = (int)packed->program.value[packed->patch[i].value - 1];
 }
 
-/* program:results(): what each step of the last run returned; a failure is minus its errno. */
+/*** What the steps of the last run returned, as far as it came; a failure is minus its errno.
+@function program:results
+@treturn {integer,...}
+*/
 static int program_results(lua_State *L) {
   const struct packed *packed = luaL_checkudata(L, 1, PROGRAM);
   lua_createtable(L, packed->program.record.at, 0);

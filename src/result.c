@@ -61,6 +61,12 @@ int sys_descriptor(lua_State *L, int *descriptor, int fd, int saved_errno, const
 
 const char *name_or_null(const char *string) { return string ? string : "NULL"; }
 
+/*** The C library's words for an errno.
+@function strerror
+@tparam integer errno
+@treturn string
+@see strerror(3)
+*/
 static int sys_strerror(lua_State *L) {
   arg_count(L, 1);
   lua_pushstring(L, strerror(arg_int(L, 1)));

@@ -7,7 +7,13 @@
 #include <stdint.h>
 #include <sys/signalfd.h>
 
-/* sigprocmask(how, signals | nil) → the signals that were blocked before */
+/*** Changes which signals are blocked.
+@function sigprocmask
+@tparam integer how SIG_BLOCK, SIG_UNBLOCK or SIG_SETMASK
+@tparam ?{integer,...} signals nil changes none
+@treturn {integer,...} the signals that were blocked before
+@see sigprocmask(2)
+*/
 static int sys_sigprocmask(lua_State *L) {
   arg_count(L, 2);
   int how = arg_int(L, 1);
@@ -26,7 +32,13 @@ static int sys_sigprocmask(lua_State *L) {
   return 1;
 }
 
-/* signal(number, SIG_DFL | SIG_IGN) → the disposition before, as an integer */
+/*** Resets or ignores a signal.
+@function signal
+@tparam integer number
+@tparam integer disposition SIG_DFL or SIG_IGN
+@treturn integer the disposition before; another integer stands for a handler
+@see signal(2)
+*/
 static int sys_signal(lua_State *L) {
   arg_count(L, 2);
   int number = arg_int(L, 1);
@@ -36,6 +48,14 @@ static int sys_signal(lua_State *L) {
   return sys_integer(L, (long)(intptr_t)old, err, "signal %d", number);
 }
 
+/*** A descriptor from which blocked signals are read, as struct signalfd_siginfo.
+@function signalfd
+@tparam descriptor fd -1 for a new one
+@tparam {integer,...} signals
+@tparam integer flags SFD_NONBLOCK, or 0
+@treturn descriptor
+@see signalfd(2)
+*/
 static int sys_signalfd(lua_State *L) {
   arg_count(L, 3);
   int fd = arg_fd(L, 1), flags = arg_int(L, 3) | SFD_CLOEXEC;

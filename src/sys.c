@@ -1,5 +1,13 @@
 // SPDX-License-Identifier: MIT
-/* casulo.sys: the system calls of a container's life, one to one with their man pages. */
+
+/*** The system calls of a container's life, one to one with their man pages.
+A function has its man page's name and order of arguments; nil is NULL. Unless it says otherwise it returns true; where the call
+fails, nil, a message such as `mount proc on /proc: Permission denied`, and errno. A wrong argument raises: a string with a NUL, an
+integer that the C type cannot hold, a nil flag. Constants have their C names; one that the headers lack is nil.
+What opens a descriptor opens it close-on-exec and returns an object with `:fileno()` and `:close()`, which closes itself at the
+end of its scope. Where a parameter is a descriptor, such an object, an integer or a Lua file will do.
+@module casulo.sys
+*/
 #include "lib.h"
 
 __attribute__((visibility("default"))) int luaopen_casulo_sys(lua_State *L);

@@ -30,6 +30,13 @@ static int push_status(lua_State *L, pid_t pid, int status) {
   return 3;
 }
 
+/*** Waits for a child.
+@function waitpid
+@tparam integer pid -1 for any
+@tparam[opt=0] integer options WNOHANG, WUNTRACED, WCONTINUED, __WALL
+@return integer,string,integer pid; "exit", "signal", "stop" or "continue"; code. 0 alone with WNOHANG when none has changed
+@see waitpid(2)
+*/
 static int sys_waitpid(lua_State *L) {
   arg_count(L, 2);
   pid_t pid = arg_int(L, 1);
@@ -44,6 +51,14 @@ static int sys_waitpid(lua_State *L) {
   return push_status(L, result, status);
 }
 
+/*** Waits for a child, by pidfd too.
+@function waitid
+@tparam integer idtype P_PID, P_PIDFD, P_PGID, P_ALL
+@tparam descriptor id
+@tparam integer options WEXITED, WSTOPPED, WCONTINUED, WNOHANG, WNOWAIT, __WALL
+@return integer,string,integer as of `waitpid`
+@see waitid(2)
+*/
 static int sys_waitid(lua_State *L) {
   arg_count(L, 3);
   int idtype = arg_int(L, 1), id = arg_fd(L, 2), options = arg_int(L, 3);
@@ -61,6 +76,12 @@ static int sys_waitid(lua_State *L) {
   return 3;
 }
 
+/*** Sends a signal to a process or, with a negative number, to a process group.
+@function kill
+@tparam integer pid
+@tparam integer signal 0 to look only
+@see kill(2)
+*/
 static int sys_kill(lua_State *L) {
   arg_count(L, 2);
   pid_t pid = arg_int(L, 1);
@@ -68,6 +89,13 @@ static int sys_kill(lua_State *L) {
   return sys_status(L, result, err, "kill %d", pid);
 }
 
+/*** A descriptor for a process; readable when it has ended.
+@function pidfd_open
+@tparam integer pid
+@tparam[opt=0] integer flags
+@treturn descriptor
+@see pidfd_open(2)
+*/
 static int sys_pidfd_open(lua_State *L) {
   arg_count(L, 2);
   pid_t pid = arg_int(L, 1);
@@ -77,6 +105,12 @@ static int sys_pidfd_open(lua_State *L) {
   return sys_descriptor(L, descriptor, fd, err, "pidfd_open %d", pid);
 }
 
+/*** Sends a signal to the process that a descriptor stands for.
+@function pidfd_send_signal
+@tparam descriptor pidfd
+@tparam integer signal
+@see pidfd_send_signal(2)
+*/
 static int sys_pidfd_send_signal(lua_State *L) {
   arg_count(L, 2);
   int fd = arg_fd(L, 1);
@@ -84,7 +118,13 @@ static int sys_pidfd_send_signal(lua_State *L) {
   return sys_status(L, result, err, "pidfd_send_signal");
 }
 
-/* poll({ { fd = …, events = … }, … }, milliseconds) → how many are ready; sets `revents` in each entry */
+/*** Waits until one of some descriptors is ready. Sets `revents` in each entry.
+@function poll
+@tparam table fds list of `{ fd = descriptor, events = POLL… }`
+@tparam integer milliseconds -1 for no end
+@treturn integer how many are ready
+@see poll(2)
+*/
 static int sys_poll(lua_State *L) {
   arg_count(L, 2);
   size_t count;
@@ -102,7 +142,12 @@ static int sys_poll(lua_State *L) {
   return 1;
 }
 
-/* clock_gettime(clock) → seconds */
+/*** The time of a clock.
+@function clock_gettime
+@tparam integer clock CLOCK_MONOTONIC
+@treturn number seconds
+@see clock_gettime(2)
+*/
 static int sys_clock_gettime(lua_State *L) {
   arg_count(L, 1);
   clockid_t clock = arg_int(L, 1);

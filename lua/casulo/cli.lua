@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- The command line.
 --
 -- The options are read by the few lines here: to load argparse takes as long as to start and run a container.

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Containers: a checked description, the plan that follows from it, and what can be done with it.
 -- @module casulo.container
 

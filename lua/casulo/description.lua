@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Checks the description of a container, field by field, and fills in what it leaves out.
 --
 -- Whatever is wrong raises a string that begins with the path of the field:

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Plans in words: a call in C's own form, with its flags decoded, beside its reason.
 -- @module casulo.explain
 

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- What went wrong before a command ran, as a table that reads as one line.
 --
 -- `kind`: "setup", "not_found" or "not_executable"; `step`, `call`, `args`: what failed; `errno`; `hint`: what to do about

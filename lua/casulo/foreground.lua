@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- A container in the foreground: it has the caller's streams, and the signals that the caller receives.
 -- @module casulo.foreground
 

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- What to do about a failure, where casulo can know.
 -- @module casulo.hint
 

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Facts of this host, each gathered once, when it is first asked for.
 --
 -- * `uid`, `gid`: the effective ids of the caller, which it may change; always as they are now

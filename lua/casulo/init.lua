@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- casulo: Linux containers described in Lua.
 --
 -- Everything is loaded at once, so that a program may drop its privileges or change its root and still use all of it.

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- The known name that a mistyped one was probably meant to be.
 -- @module casulo.nearest
 

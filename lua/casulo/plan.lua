@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Plans: ordered lists of steps, as plain data.
 --
 -- A step is one system call, its arguments and one sentence why:

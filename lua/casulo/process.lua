@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Processes: starting the child of a plan, its errors, and the handle that owns it until its end.
 -- @module casulo.process
 

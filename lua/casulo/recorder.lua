@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- A stand-in for `casulo.sys` that makes no call and keeps a list of those it was asked for.
 --
 --     local recorder = casulo.recorder()
@@ -12,7 +13,7 @@ local sys = require "casulo.sys"
 --- A recorder. Constants are those of `casulo.sys`.
 -- @tparam[opt] table outcomes by call name: a function with the call's arguments, whose results the call returns
 -- @treturn table with `calls`, a list of `{ name, argument…, n = count of arguments }`
-return function(outcomes)
+local function recorder(outcomes)
   local calls = {}
   return setmetatable({ calls = calls }, {
     __index = function(_, name)
@@ -26,3 +27,5 @@ return function(outcomes)
     end,
   })
 end
+
+return recorder

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Root file systems on disk.
 -- @module casulo.rootfs
 

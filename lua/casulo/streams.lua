@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- The standard streams of a child: opening its ends, and reading ours without ever blocking it.
 -- @module casulo.streams
 

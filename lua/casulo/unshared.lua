@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- A plan of one's own in new namespaces, without a root file system: what unshare(1) does.
 -- @module casulo.unshared
 
@@ -32,7 +33,7 @@ end
 -- @tparam[opt] table options `stdin`, `stdout`, `stderr`, `timeout`
 -- @treturn table result, as `Process:wait` gives it, or nil and an error; a Lua error in a function of the plan is one, too
 -- @see unshare(1), namespaces(7)
-return function(namespaces, steps, options)
+local function unshared(namespaces, steps, options)
   local ok, new = description.try(description.namespaces, namespaces, "unshared.namespaces")
   if not ok then error(new, 2) end
   local settings
@@ -46,3 +47,5 @@ return function(namespaces, steps, options)
   if not process then return nil, err end
   return process:wait()
 end
+
+return unshared

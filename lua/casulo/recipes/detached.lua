@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Mounts made detached and attached later, which is how a container gets its own.
 --
 -- First, while the host is in sight, clones of what comes from it (`clone_tree`) and new file systems (`filesystem`)

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- A minimal /dev: what programs rely on, and no device of the host beyond it.
 -- @module casulo.recipes.devices
 

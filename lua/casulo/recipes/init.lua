@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Recipes: functions from settings to steps, for `casulo.plan`. Each file of them is one subject of the kernel;
 -- here all of them go by their own names: `casulo.recipes.hostname "sag"`.
 -- @module casulo.recipes

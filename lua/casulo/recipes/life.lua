@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- A process's life: dying with its caller, its session, its streams, what it inherits, its program.
 -- @module casulo.recipes.life
 

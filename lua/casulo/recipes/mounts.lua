@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Mounts made in place, one after another, as one would by hand with mount(8).
 --
 -- For scripts of one's own, and for learning. A container uses `casulo.recipes.detached` instead, where

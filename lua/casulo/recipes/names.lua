@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- The names of a UTS namespace.
 -- @module casulo.recipes.names
 

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- A network namespace's own loopback.
 -- @module casulo.recipes.network
 

@@ -1,4 +1,5 @@
 -- SPDX-License-Identifier: MIT
+
 --- Users: the id maps of a user namespace, and whose rights a process has.
 -- @module casulo.recipes.users
 
