@@ -2,8 +2,9 @@
 -- Loaded by busted before the specs: they share one module, and what it made is removed at the end.
 package.path = "spec/?.lua;" .. package.path
 if not package.searchpath("casulo.sys", package.cpath) then -- else the caller has said which one
-  package.path = "lua/?.lua;lua/?/init.lua;" .. package.path
-  package.cpath = "build/?.so;" .. package.cpath
+  local top = os.getenv "PWD"
+  package.path = ("%s/lua/?.lua;%s/lua/?/init.lua;%s"):format(top, top, package.path)
+  package.cpath = ("%s/build/?.so;%s"):format(top, package.cpath)
 end
 local support = require "support"
 local busted = require "busted"

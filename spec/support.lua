@@ -80,7 +80,9 @@ end
 function support.sh(line)
   local directory = support.tmpdir()
   local out, err = directory .. "/out", directory .. "/err"
-  local _, how, code = os.execute(("{ %s\n} >%s 2>%s </dev/null"):format(line, quote(out), quote(err)))
+  -- $LUA is the interpreter with the modules of this process
+  local _, how, code = os.execute(("LUA=%s; { %s\n} >%s 2>%s </dev/null"):format(quote(("env LUA_PATH=%s LUA_CPATH=%s lua5.4"):format(
+    package.path, package.cpath)), line, quote(out), quote(err)))
   return how == "exit" and code or 128 + code, support.read_file(out), support.read_file(err)
 end
 

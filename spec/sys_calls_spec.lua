@@ -15,7 +15,7 @@ local function test(name, body) it(name, function() support.leaves_nothing(body)
 
 describe("casulo.sys", function()
   test("adds no global", function()
-    local status, out, err = support.sh [[lua5.4 -e '
+    local status, out, err = support.sh [[$LUA -e '
       local before = {}
       for name in pairs(_G) do before[name] = true end
       require "casulo.sys"
@@ -34,7 +34,7 @@ describe("casulo.sys", function()
   test("refuses a nil where a flag belongs", function()
     local here = sys.AT_FDCWD
     for name, arguments in pairs {
-      open = { "/nope", n = 2 }, openat = { here, "/nope", n = 3 }, openat2 = { here, "/nope", nil, 0, 0, n = 5 },
+      open = { "/nope", n = 2 }, openat = { here, "/nope", n = 3 },
       mkdir = { "/nope/x", n = 2 }, mknod = { "/nope/x", 0, n = 3 }, chmod = { "/nope", n = 2 }, umask = { n = 1 },
       mount = { nil, "/nope", n = 4 }, umount2 = { "/nope", n = 2 }, open_tree = { here, "/nope", n = 3 },
       move_mount = { here, "/nope", here, "/nope", n = 5 }, fsopen = { "nope", n = 2 }, fsmount = { -1, 0, n = 3 },
@@ -59,7 +59,7 @@ describe("casulo.sys", function()
   test("refuses strings with an embedded NUL", function()
     local bad, here = "/nope\0/x", sys.AT_FDCWD
     for name, arguments in pairs {
-      open = { bad, 0 }, openat = { here, bad, 0 }, openat2 = { here, bad, 0, 0, 0 }, mkdir = { bad, 0 },
+      open = { bad, 0 }, openat = { here, bad, 0 }, openat2 = { here, bad, ("\0"):rep(24) }, mkdir = { bad, 0 },
       mkdirat = { here, bad, 0 },
       mknod = { bad, 0 }, mknodat = { here, bad, 0 }, symlink = { "x", bad }, symlinkat = { bad, here, "/nope/x" },
       readlink = { bad }, link = { bad, "/nope/x" }, rename = { "/nope/x", bad }, unlink = { bad }, rmdir = { bad },
@@ -152,7 +152,7 @@ describe("a descriptor", function()
     local pid, pidfd = sys.clone(sys.CLONE_PIDFD, function() end)
     local opened = {
       reader, writer, pidfd, sys.open("/", sys.O_RDONLY), sys.openat(sys.AT_FDCWD, "/", sys.O_RDONLY), sys.pidfd_open(pid),
-      sys.openat2(sys.AT_FDCWD, "/", sys.O_RDONLY, 0, 0), sys.open_tree(sys.AT_FDCWD, "/", 0), sys.signalfd(-1, {}, 0),
+      sys.openat2(sys.AT_FDCWD, "/", string.pack("=I8I8I8", sys.O_RDONLY, 0, 0)), sys.open_tree(sys.AT_FDCWD, "/", 0), sys.signalfd(-1, {}, 0),
       sys.socket(sys.AF_UNIX, sys.SOCK_STREAM, 0), sys.fcntl(reader, sys.F_DUPFD_CLOEXEC, 0),
     }
     assert.are.equal(11, #opened)
@@ -290,9 +290,9 @@ describe("paths", function()
     assert(sys.symlink("/etc", top .. "/out"))
     local dir <close> = assert(sys.open(top, sys.O_PATH))
     fails("openat2 out/passwd: Invalid cross-device link", sys.EXDEV,
-      sys.openat2(dir, "out/passwd", sys.O_RDONLY, 0, sys.RESOLVE_BENEATH))
+      sys.openat2(dir, "out/passwd", string.pack("=I8I8I8", sys.O_RDONLY, 0, sys.RESOLVE_BENEATH)))
     fails("openat2 out/passwd: No such file or directory", sys.ENOENT,
-      sys.openat2(dir, "out/passwd", sys.O_RDONLY, 0, sys.RESOLVE_IN_ROOT))
+      sys.openat2(dir, "out/passwd", string.pack("=I8I8I8", sys.O_RDONLY, 0, sys.RESOLVE_IN_ROOT)))
   end)
 
   test("name their file system", function()

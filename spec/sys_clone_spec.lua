@@ -384,7 +384,7 @@ describe("a clone with a function", function()
   end)
 
   test("writes what the caller had buffered once", function()
-    local status, out, err = support.sh [[lua5.4 -e '
+    local status, out, err = support.sh [[$LUA -e '
       local sys = require "casulo.sys"
       io.write "before "
       sys.waitpid((sys.clone(0, function() io.write "child " end)))
@@ -394,7 +394,7 @@ describe("a clone with a function", function()
   end)
 
   test("leaves its caller's variables to be closed by the caller alone", function()
-    local status, out = support.sh [[lua5.4 -e '
+    local status, out = support.sh [[$LUA -e '
       local sys = require "casulo.sys"
       local mark <close> = setmetatable({}, { __close = function() print "closed" end })
       sys.waitpid((sys.clone(0, function() error "x" end)))']]
@@ -409,7 +409,7 @@ describe("a clone with a function", function()
       #include <unistd.h>
       static void *wait(void *p) { for (;;) pause(); return p; }
       int start(void *L) { pthread_t t; (void)L; return pthread_create(&t, 0, wait, 0) != 0; }]])
-    local status, out = support.sh(([[cd %s && gcc -shared -fPIC -o thread.so thread.c -lpthread && lua5.4 -e '
+    local status, out = support.sh(([[cd %s && gcc -shared -fPIC -o thread.so thread.c -lpthread && $LUA -e '
       local sys = require "casulo.sys"
       assert(package.loadlib("./thread.so", "start"))()
       print((select(2, pcall(sys.clone, 0, function() end)):match "several threads"))

@@ -86,7 +86,7 @@ void arg_count(lua_State *L, int most) {
   if (lua_gettop(L) > most) luaL_error(L, "too many arguments: %d at most, got %d", most, lua_gettop(L));
 }
 
-static void accept(lua_State *L, int index, const char *wrong) {
+static void require_fit(lua_State *L, int index, const char *wrong) {
   if (!wrong) return;
   if (strncmp(wrong, "expected ", 9) == 0) luaL_typeerror(L, index, wrong + 9);
   luaL_argerror(L, index, wrong);
@@ -95,7 +95,7 @@ static void accept(lua_State *L, int index, const char *wrong) {
 
 const char *arg_string(lua_State *L, int index) {
   const char *string;
-  accept(L, index, string_of(L, index, &string));
+  require_fit(L, index, string_of(L, index, &string));
   return string;
 }
 
@@ -105,7 +105,7 @@ const char *arg_string_or_null(lua_State *L, int index) {
 
 lua_Integer arg_range(lua_State *L, int index, lua_Integer least, lua_Integer most) {
   lua_Integer value;
-  accept(L, index, integer_of(L, index, least, most, &value));
+  require_fit(L, index, integer_of(L, index, least, most, &value));
   return value;
 }
 
@@ -134,21 +134,21 @@ int arg_fd(lua_State *L, int index) {
 char **arg_strings(lua_State *L, int index) {
   char **strings;
   size_t count;
-  accept(L, index, strings_of(L, index, &strings, &count));
+  require_fit(L, index, strings_of(L, index, &strings, &count));
   return strings;
 }
 
 gid_t *arg_gids(lua_State *L, int index, size_t *count) {
   gid_t *gids;
-  accept(L, index, gids_of(L, index, &gids, count));
+  require_fit(L, index, gids_of(L, index, &gids, count));
   return gids;
 }
 
-void arg_signals(lua_State *L, int index, sigset_t *set) { accept(L, index, signals_of(L, index, set)); }
+void arg_signals(lua_State *L, int index, sigset_t *set) { require_fit(L, index, signals_of(L, index, set)); }
 
 /* A list of { fd = …, events = … }, the members of struct pollfd. The array is a userdata left on the stack. */
 struct pollfd *arg_pollfds(lua_State *L, int index, size_t *count) {
-  accept(L, index, list_of(L, index, count));
+  require_fit(L, index, list_of(L, index, count));
   struct pollfd *fds = lua_newuserdatauv(L, (*count + 1) * sizeof *fds, 0);
   for (size_t i = 0; i < *count; i++) {
     lua_Integer events = 0;

@@ -5,6 +5,7 @@
 local MODULES = {
   "cli", "foreground", "description", "container", "host", "plan", "process", "streams", "recipes.mounts",
   "recipes.detached", "recipes.life", "recipes.devices", "recipes.network", "recipes.names", "recipes.users",
+  "failure", "hint", "explain", -- for a start that fails because no more files can be opened
 }
 
 local parts = {}

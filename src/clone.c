@@ -75,7 +75,8 @@ static int push_failed_step(lua_State *L, const struct packed *packed, const str
     lua_pushinteger(L, 0);
   } else {
     luaL_pushfail(L);
-    lua_pushfstring(L, "clone: the child was killed by signal %d at step %d, %s", WTERMSIG(status), step, name);
+    if (WIFSIGNALED(status)) lua_pushfstring(L, "clone: the child was killed by signal %d at step %d, %s", WTERMSIG(status), step, name);
+    else lua_pushfstring(L, "clone: the child ended at step %d, %s", step, name); /* the caller ignores SIGCHLD */
     lua_pushinteger(L, ECANCELED);
   }
   lua_pushinteger(L, step);
@@ -98,10 +99,21 @@ static int start_after_birth(lua_State *L, struct start *s) {
     s->error = errno;
     return LUA_OK;
   }
+  struct packed *packed = lua_touserdata(L, BODY);
+  packed->busy = true;
   lua_pushinteger(L, between);
   int status = lua_pcall(L, 1, 1, 0);
+  packed->busy = false;
   share_close(s, between, status == LUA_OK && lua_toboolean(L, -1));
   return status;
+}
+
+/* A child for which there is no descriptor must not be left to itself. */
+static int give_up(lua_State *L, pid_t pid, int saved_errno) {
+  int status;
+  kill(pid, SIGKILL);
+  reap(pid, &status);
+  return sys_failure(L, saved_errno, "clone: pidfd_open");
 }
 
 static int clone_program(lua_State *L, unsigned long long flags) {
@@ -118,7 +130,10 @@ static int clone_program(lua_State *L, unsigned long long flags) {
   } else {
     s.child.flags &= ~(unsigned long long)CLONE_PIDFD; /* it would open in the go-between */
     if (start_after_birth(L, &s) != LUA_OK) return lua_error(L);
-    if (s.pid && (flags & CLONE_PIDFD) && is_under_way(packed)) pidfd = (int)syscall(SYS_pidfd_open, s.pid, 0);
+    if (s.pid && (flags & CLONE_PIDFD) && is_under_way(packed)) {
+      pidfd = (int)syscall(SYS_pidfd_open, s.pid, 0);
+      if (pidfd == -1) return give_up(L, s.pid, errno);
+    }
   }
   *descriptor = pidfd;
   if (s.error) return sys_failure(L, s.error, "clone");

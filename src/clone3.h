@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * clone3(2), for a child on a stack of its own and for one on a copy of the caller's. */
+ * clone3(2) for a child on a stack of its own. */
 #ifndef CASULO_CLONE3_H
 #define CASULO_CLONE3_H
 

@@ -8,7 +8,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -66,6 +65,11 @@ static int descriptor_release(lua_State *L) {
   if (*fd != -1) close(*fd);
   *fd = -1;
   return 0;
+}
+
+static int descriptor_is_open(lua_State *L) {
+  lua_pushboolean(L, *(int *)luaL_checkudata(L, 1, DESCRIPTOR) != -1);
+  return 1;
 }
 
 static int descriptor_tostring(lua_State *L) {
@@ -199,7 +203,7 @@ static const luaL_Reg functions[] = {
 };
 
 static const luaL_Reg methods[] = {
-  { "fileno", descriptor_fileno }, { "close", sys_close }, { NULL, NULL },
+  { "fileno", descriptor_fileno }, { "is_open", descriptor_is_open }, { "close", sys_close }, { NULL, NULL },
 };
 
 static const luaL_Reg metamethods[] = {

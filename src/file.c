@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <sys/mman.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -43,21 +43,23 @@ static int sys_openat(lua_State *L) {
   return opened_at(L, arg_fd(L, 1), arg_string(L, 2), arg_int(L, 3), arg_uint_or(L, 4, 0));
 }
 
-/*** Opens a file, with a say in how its path is resolved. The last three are the members of struct open_how.
+/*** Opens a file, with a say in how its path is resolved.
 @function openat2
 @tparam descriptor dirfd or AT_FDCWD
 @tparam string path
-@tparam integer flags O_…
-@tparam integer mode
-@tparam integer resolve RESOLVE_…
+@tparam string how struct open_how: three 64-bit integers, flags, mode, resolve
 @treturn descriptor
 @see openat2(2)
 */
 static int sys_openat2(lua_State *L) {
-  arg_count(L, 5);
+  arg_count(L, 3);
   int dirfd = arg_fd(L, 1);
   const char *path = arg_string(L, 2);
-  struct open_how how = { .flags = arg_uint(L, 3) | O_CLOEXEC, .mode = arg_uint(L, 4), .resolve = arg_uint(L, 5) };
+  struct open_how how;
+  luaL_checktype(L, 3, LUA_TSTRING);
+  luaL_argcheck(L, lua_rawlen(L, 3) == sizeof how, 3, "struct open_how has 24 bytes");
+  memcpy(&how, lua_tostring(L, 3), sizeof how);
+  how.flags |= O_CLOEXEC;
   int *descriptor = descriptor_new(L);
   int fd = (int)syscall(SYS_openat2, dirfd, path, &how, sizeof how), err = errno;
   return sys_descriptor(L, descriptor, fd, err, "openat2 %s", path);

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <grp.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 /*** The ids of this process: `getuid`, `geteuid`, `getgid` and `getegid`. They never fail.

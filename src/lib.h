@@ -43,6 +43,9 @@ gid_t *arg_gids(lua_State *L, int index, size_t *count);
 void arg_signals(lua_State *L, int index, sigset_t *set);
 struct pollfd *arg_pollfds(lua_State *L, int index, size_t *count);
 
+/* Whether an option of prctl is one that casulo knows. None of them makes the kernel write into memory. */
+int prctl_takes_integers(int option);
+
 /* Descriptors: made closed, so that nothing can fail once the kernel has opened one. */
 int *descriptor_new(lua_State *L);
 int sys_descriptor(lua_State *L, int *descriptor, int fd, int saved_errno, const char *format, ...);

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -20,7 +21,7 @@
 
 /* The calls that a step may name, and how its arguments become those of the kernel:
  *   s string   S string or nil   n string, then its length   b bytes, then their number   B struct ifreq
- *   i int   u unsigned   l unsigned long   I id, -1 for unchanged   d descriptor   D descriptor or nil
+ *   i int   P option of prctl   u unsigned   l unsigned long   I id, -1 for unchanged   d descriptor   D descriptor or nil
  *   v list of strings   g list of group ids   m signal set, no old set, its size   h disposition, likewise
  *   p list of struct pollfd   t 0, not to wait   and, taking no argument: e empty string, E AT_EMPTY_PATH
  *   o, x flags of a call that opens a descriptor, which becomes close-on-exec
@@ -45,10 +46,11 @@ static const struct call calls[] = {
   { "mount_setattr", SYS_mount_setattr, "dsub" },
   { "move_mount", SYS_move_mount, "dsdsu" },
   { "open_tree", SYS_open_tree, "dso" },
+  { "openat2", SYS_openat2, "dsb" },
   { "openat", SYS_openat, "dso|u" },
   { "pivot_root", SYS_pivot_root, "ss" },
   { "poll", SYS_ppoll, "pt" },
-  { "prctl", SYS_prctl, "il|lll" },
+  { "prctl", SYS_prctl, "Pl|lll" },
   { "setdomainname", SYS_setdomainname, "n" },
   { "setgroups", SYS_setgroups, "g" },
   { "sethostname", SYS_sethostname, "n" },
@@ -70,20 +72,36 @@ static int wrong_step(lua_State *L, const struct packing *p, const char *what) {
   return luaL_error(L, "program: step %d, %s, argument %d: %s", p->step, p->call->name, p->argument, what);
 }
 
-static void *keep(struct packing *p, const void *bytes, size_t size) {
+/* A finalizer may change the steps between the passes; what no longer fits is refused. */
+static _Noreturn void changed(lua_State *L) {
+  luaL_error(L, "program: the steps changed while they were packed");
+  abort();
+}
+
+/* Raw: what a metamethod gives could differ the second time. */
+static int raw_field(lua_State *L, int index, const char *name) {
+  index = lua_absindex(L, index);
+  lua_pushstring(L, name);
+  return lua_rawget(L, index);
+}
+
+static void *keep(lua_State *L, struct packing *p, const void *bytes, size_t size) {
   size_t offset = (p->used + 15) & ~(size_t)15;
   p->used = offset + size;
   if (!p->packed) return NULL;
+  if (p->used > p->room) changed(L);
   return memcpy(p->bytes + offset, bytes, size);
 }
 
 static void emit(struct packing *p, long value) { p->op.arg[p->filled++] = value; }
-static void emit_kept(struct packing *p, const void *bytes, size_t size) { emit(p, (long)keep(p, bytes, size)); }
+static void emit_kept(lua_State *L, struct packing *p, const void *bytes, size_t size) {
+  emit(p, (long)keep(L, p, bytes, size));
+}
 
 /* The index of the value that `ref "name"`, on top of the stack, stands for; 0 when it is no ref. */
 static int value_of_ref(lua_State *L, struct packing *p) {
   if (lua_type(L, -1) != LUA_TTABLE) return 0;
-  if (lua_getfield(L, -1, "ref") == LUA_TNIL) {
+  if (raw_field(L, -1, "ref") == LUA_TNIL) {
     lua_pop(L, 1);
     return 0;
   }
@@ -91,6 +109,7 @@ static int value_of_ref(lua_State *L, struct packing *p) {
   lua_pushvalue(L, -1);
   if (lua_rawget(L, p->names) == LUA_TNIL) { /* no earlier step has this name: an input */
     lua_pop(L, 1);
+    if (p->packed) changed(L);
     lua_pushinteger(L, p->count + ++p->inputs);
     lua_pushvalue(L, -2);
     lua_pushvalue(L, -2);
@@ -129,7 +148,7 @@ static void pack_descriptor(lua_State *L, struct packing *p) {
 static void pack_string(lua_State *L, struct packing *p, bool with_length) {
   const char *string, *wrong = string_of(L, lua_gettop(L), &string);
   if (wrong) wrong_step(L, p, wrong);
-  emit_kept(p, string, strlen(string) + 1);
+  emit_kept(L, p, string, strlen(string) + 1);
   if (with_length) emit(p, (long)strlen(string));
 }
 
@@ -137,7 +156,7 @@ static void pack_bytes(lua_State *L, struct packing *p) {
   size_t size;
   if (lua_type(L, -1) != LUA_TSTRING) wrong_step(L, p, "expected a string");
   const char *bytes = lua_tolstring(L, -1, &size);
-  emit_kept(p, bytes, size);
+  emit_kept(L, p, bytes, size);
   emit(p, (long)size);
 }
 
@@ -145,11 +164,11 @@ static void pack_bytes(lua_State *L, struct packing *p) {
 static void pack_ifreq(lua_State *L, struct packing *p) {
   if (lua_type(L, -1) != LUA_TSTRING || lua_rawlen(L, -1) != sizeof(struct ifreq))
     wrong_step(L, p, "struct ifreq has 40 bytes");
-  if (p->op.arg[1] != SIOCGIFFLAGS && p->op.arg[1] != SIOCSIFFLAGS) {
+  if (p->op.from[1] || (p->op.arg[1] != SIOCGIFFLAGS && p->op.arg[1] != SIOCSIFFLAGS)) {
     p->argument--;
     wrong_step(L, p, "expected SIOCGIFFLAGS or SIOCSIFFLAGS");
   }
-  emit_kept(p, lua_tostring(L, -1), sizeof(struct ifreq));
+  emit_kept(L, p, lua_tostring(L, -1), sizeof(struct ifreq));
 }
 
 static void pack_strings(lua_State *L, struct packing *p) {
@@ -158,8 +177,8 @@ static void pack_strings(lua_State *L, struct packing *p) {
   size_t count;
   const char *wrong = strings_of(L, top, &strings, &count);
   if (wrong) wrong_step(L, p, wrong);
-  for (size_t i = 0; i < count; i++) strings[i] = keep(p, strings[i], strlen(strings[i]) + 1);
-  emit_kept(p, strings, (count + 1) * sizeof *strings);
+  for (size_t i = 0; i < count; i++) strings[i] = keep(L, p, strings[i], strlen(strings[i]) + 1);
+  emit_kept(L, p, strings, (count + 1) * sizeof *strings);
   lua_settop(L, top);
 }
 
@@ -170,7 +189,7 @@ static void pack_gids(lua_State *L, struct packing *p) {
   const char *wrong = gids_of(L, top, &gids, &count);
   if (wrong) wrong_step(L, p, wrong);
   emit(p, (long)count);
-  emit_kept(p, gids, count * sizeof *gids);
+  emit_kept(L, p, gids, count * sizeof *gids);
   lua_settop(L, top);
 }
 
@@ -179,7 +198,7 @@ static void pack_signals(lua_State *L, struct packing *p) {
   sigset_t set;
   const char *wrong = signals_of(L, lua_gettop(L), &set);
   if (wrong) wrong_step(L, p, wrong);
-  emit_kept(p, &set, _NSIG / CHAR_BIT);
+  emit_kept(L, p, &set, _NSIG / CHAR_BIT);
   emit(p, 0);
   emit(p, _NSIG / CHAR_BIT);
 }
@@ -190,7 +209,7 @@ static void pack_disposition(lua_State *L, struct packing *p) {
   const char *wrong = integer_of(L, lua_gettop(L), (intptr_t)SIG_DFL, (intptr_t)SIG_IGN, &handler);
   if (wrong) wrong_step(L, p, wrong);
   action.handler = (uint64_t)handler;
-  emit_kept(p, &action, sizeof action);
+  emit_kept(L, p, &action, sizeof action);
   emit(p, 0);
   emit(p, _NSIG / CHAR_BIT);
 }
@@ -199,14 +218,15 @@ static void pack_pollfd(lua_State *L, struct packing *p, struct pollfd *where) {
   struct pollfd entry = { 0 };
   lua_Integer events;
   if (lua_type(L, -1) != LUA_TTABLE) wrong_step(L, p, "expected a list of { fd = …, events = … }");
-  lua_getfield(L, -1, "events");
+  raw_field(L, -1, "events");
   if (integer_of(L, -1, 0, SHRT_MAX, &events)) wrong_step(L, p, "field events: expected an integer");
   entry.events = (short)events;
-  lua_getfield(L, -2, "fd");
+  raw_field(L, -2, "fd");
   int value = value_of_ref(L, p);
   if (value && value <= p->count) wrong_step(L, p, "field fd: the result of a step cannot stand here");
   if (!value && !fd_of(L, -1, &entry.fd)) wrong_step(L, p, "field fd: expected a descriptor");
   if (where) *where = entry;
+  if (value && where && p->patches >= p->patches_room) changed(L);
   if (value && where) p->packed->patch[p->patches] = (struct patch){ .fd = &where->fd, .value = value };
   if (value) p->patches++;
   lua_pop(L, 2);
@@ -219,7 +239,7 @@ static void pack_pollfds(lua_State *L, struct packing *p) {
   const char *wrong = list_of(L, top, &count);
   if (!wrong && count > sizeof none / sizeof *none) wrong = "too many descriptors";
   if (wrong) wrong_step(L, p, wrong);
-  struct pollfd *fds = keep(p, none, count * sizeof *fds);
+  struct pollfd *fds = keep(L, p, none, count * sizeof *fds);
   for (size_t i = 0; i < count; i++) {
     lua_rawgeti(L, top, (lua_Integer)i + 1);
     pack_pollfd(L, p, fds ? &fds[i] : NULL);
@@ -235,7 +255,7 @@ static void pack_no_time(lua_State *L, struct packing *p) {
   lua_Integer milliseconds;
   const char *wrong = integer_of(L, lua_gettop(L), 0, 0, &milliseconds);
   if (wrong) wrong_step(L, p, wrong);
-  emit_kept(p, &none, sizeof none);
+  emit_kept(L, p, &none, sizeof none);
 }
 
 /* One argument, on top of the stack. */
@@ -250,6 +270,9 @@ static void pack_argument(lua_State *L, struct packing *p, char kind) {
     case 'b': pack_bytes(L, p); break;
     case 'B': pack_ifreq(L, p); break;
     case 'i': pack_integer(L, p, INT_MIN, INT_MAX); break;
+    case 'P': pack_integer(L, p, INT_MIN, INT_MAX);
+      if (!prctl_takes_integers((int)p->op.arg[0])) wrong_step(L, p, "not an option of prctl that casulo knows");
+      break;
     case 'u': pack_integer(L, p, 0, UINT_MAX); break;
     case 'l': pack_integer(L, p, 0, INT64_MAX); break;
     case 'I': pack_integer(L, p, -1, (lua_Integer)UINT_MAX - 1); break;
@@ -280,7 +303,7 @@ static void pack_arguments(lua_State *L, struct packing *p, int step) {
   p->argument = 0;
   for (const char *kind = p->call->arguments; *kind; kind++) {
     if (*kind == '|') { optional = true; continue; }
-    if (*kind == 'e') { emit_kept(p, "", 1); continue; }
+    if (*kind == 'e') { emit_kept(L, p, "", 1); continue; }
     if (*kind == 'E') { emit(p, AT_EMPTY_PATH); continue; }
     lua_rawgeti(L, step, ++p->argument + 1);
     if (optional && lua_isnil(L, -1)) {
@@ -295,11 +318,13 @@ static void pack_arguments(lua_State *L, struct packing *p, int step) {
     lua_pop(L, 1);
   }
   refuse_further(L, p, step);
+  if (p->op.nr == SYS_dup3 && !p->op.from[0] && !p->op.from[1] && p->op.arg[0] == p->op.arg[1])
+    wrong_step(L, p, "the numbers are equal, and there is nothing to do");
 }
 
 static void pack_outcomes(lua_State *L, struct packing *p, int step) {
   p->op.is_final = p->op.nr == SYS_execve || p->op.nr == SYS_execveat || p->op.nr == SYS_exit_group;
-  if (lua_getfield(L, step, "tolerate") != LUA_TNIL) {
+  if (raw_field(L, step, "tolerate") != LUA_TNIL) {
     size_t count;
     const char *wrong = list_of(L, lua_gettop(L), &count);
     if (wrong || count > WALK_TOLERATED) luaL_error(L, "program: step %d, tolerate: %s", p->step, wrong ? wrong : "too many");
@@ -312,14 +337,14 @@ static void pack_outcomes(lua_State *L, struct packing *p, int step) {
       lua_pop(L, 1);
     }
   }
-  if (lua_getfield(L, step, "expect") != LUA_TNIL) {
+  if (raw_field(L, step, "expect") != LUA_TNIL) {
     lua_Integer expect;
     const char *wrong = integer_of(L, -1, 0, INT64_MAX, &expect);
     if (wrong) luaL_error(L, "program: step %d, expect: %s", p->step, wrong);
     p->op.exact = true;
     p->op.expect = (long)expect;
   }
-  if (lua_getfield(L, step, "as") != LUA_TNIL && !p->packed) {
+  if (raw_field(L, step, "as") != LUA_TNIL && !p->packed) {
     if (lua_type(L, -1) != LUA_TSTRING) luaL_error(L, "program: step %d, as: expected a string", p->step);
     lua_pushvalue(L, -1);
     if (lua_rawget(L, p->names) != LUA_TNIL)

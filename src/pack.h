@@ -18,9 +18,9 @@ struct call {
 struct packing {
   struct packed *packed;
   char *bytes; /* where strings and structures are kept */
-  size_t used;
+  size_t used, room; /* of the bytes; the second pass has the room that the first used */
   int names;   /* stack index: name of a value → its index, from 1 */
-  int step, count, inputs, patches;
+  int step, count, inputs, patches, patches_room;
   const struct call *call;
   int argument;
   struct op op;

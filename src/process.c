@@ -130,6 +130,17 @@ static int sys_getsid(lua_State *L) {
   return sys_integer(L, result, err, "getsid %d", pid);
 }
 
+int prctl_takes_integers(int option) {
+  switch (option) {
+    case PR_SET_PDEATHSIG: case PR_SET_DUMPABLE: case PR_GET_DUMPABLE: case PR_SET_NO_NEW_PRIVS:
+    case PR_GET_NO_NEW_PRIVS: case PR_SET_CHILD_SUBREAPER: case PR_SET_KEEPCAPS: case PR_GET_KEEPCAPS:
+    case PR_SET_SECUREBITS: case PR_GET_SECUREBITS: case PR_CAPBSET_READ: case PR_CAPBSET_DROP: case PR_CAP_AMBIENT:
+      return 1;
+    default:
+      return 0;
+  }
+}
+
 /*** Operations on this process: the options that a container uses.
 @function prctl
 @tparam integer option PR_…
@@ -140,14 +151,7 @@ static int sys_getsid(lua_State *L) {
 static int sys_prctl(lua_State *L) {
   arg_count(L, 5);
   int option = arg_int(L, 1);
-  switch (option) {
-    case PR_SET_PDEATHSIG: case PR_SET_DUMPABLE: case PR_GET_DUMPABLE: case PR_SET_NO_NEW_PRIVS:
-    case PR_GET_NO_NEW_PRIVS: case PR_SET_CHILD_SUBREAPER: case PR_SET_KEEPCAPS: case PR_GET_KEEPCAPS:
-    case PR_SET_SECUREBITS: case PR_GET_SECUREBITS: case PR_CAPBSET_READ: case PR_CAPBSET_DROP: case PR_CAP_AMBIENT:
-      break;
-    default:
-      luaL_argerror(L, 1, "not an option of prctl that casulo knows");
-  }
+  luaL_argcheck(L, prctl_takes_integers(option), 1, "not an option of prctl that casulo knows");
   unsigned long value[4];
   for (int i = 0; i < 4; i++)
     value[i] = lua_isnone(L, i + 2) ? 0 : (unsigned long)arg_range(L, i + 2, 0, INT64_MAX);

@@ -56,6 +56,8 @@ static int sys_program(lua_State *L) {
   pack_steps(L, &p);
   luaL_argcheck(L, p.inputs < SHRT_MAX / 2, 1, "too many inputs");
   p.packed = new_packed(L, &p);
+  p.room = p.used;
+  p.patches_room = p.patches;
   p.bytes = (char *)(((uintptr_t)(p.packed->patch + p.patches) + 15) & ~(uintptr_t)15);
   pack_steps(L, &p);
   lua_pushvalue(L, p.names);
@@ -69,6 +71,7 @@ static int sys_program(lua_State *L) {
 /* Gives the inputs their values, from the table at an index (0: there is none). */
 void program_bind(lua_State *L, int program_index, int values_index) {
   struct packed *packed = lua_touserdata(L, program_index);
+  if (packed->busy) luaL_error(L, "clone: this program is being started already");
   memset(&packed->program.record, 0, sizeof packed->program.record);
   memset(packed->program.value, 0, (size_t)packed->program.count * sizeof *packed->program.value);
   if (packed->inputs == 0) return;

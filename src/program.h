@@ -17,6 +17,7 @@ struct packed {
   struct program program;
   const char **name; /* of each step's call */
   int inputs, patches;
+  bool busy; /* between binding and the child's last step: a `born` function may not start it again */
   struct patch *patch;
 };
 

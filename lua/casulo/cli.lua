@@ -121,7 +121,7 @@ local function load_file(file)
   if type(returned) ~= "table" then
     mistake("%s: expected it to return a description or a container, got %s", file, type(returned))
   end
-  return returned.raw or returned
+  return require "casulo.container".is_container(returned) and returned.raw or returned
 end
 
 -- What the command line says is added to lists and tables of the file, and takes the place of the rest.
@@ -130,7 +130,9 @@ local function merge(base, description)
   for name, value in pairs(base) do merged[name] = value end
   for name, value in pairs(description) do merged[name] = value end
   for name in pairs { mounts = true, env = true, namespaces = true } do
-    if type(base[name]) == "table" and description[name] then
+    if base[name] ~= nil and type(base[name]) ~= "table" then
+      merged[name] = base[name] -- for the check to refuse
+    elseif base[name] and description[name] then
       merged[name] = {}
       for key, value in pairs(base[name]) do merged[name][key] = value end
       for key, value in pairs(description[name]) do

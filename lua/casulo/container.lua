@@ -59,7 +59,8 @@ end
 -- The kernel lets the owner of a user namespace mount what shows another namespace only if that is its own, too.
 function MAKE.proc(name, mount, checked)
   if checked.new.user and not checked.new.pid then
-    return detached.clone_tree(name, "/proc", "the host's /proc: the PID namespace is the host's, too", mount)
+    return detached.clone_tree(name, "/proc", "the host's /proc: the PID namespace is the host's, too",
+      { readonly = mount.readonly, nosuid = true, nodev = true, noexec = true })
   end
   local settings = mount.hidepid and { { "hidepid", tostring(mount.hidepid), "users see no processes but their own" } } or {}
   return detached.filesystem(name, "proc", settings, mount.attributes | SAFE,
@@ -68,7 +69,8 @@ end
 
 function MAKE.sysfs(name, mount, checked)
   if checked.new.user and not checked.new.net then
-    return detached.clone_tree(name, "/sys", "the host's /sys: the network namespace is the host's, too", { readonly = true })
+    return detached.clone_tree(name, "/sys", "the host's /sys: the network namespace is the host's, too",
+      { readonly = true, nosuid = true, nodev = true, noexec = true })
   end
   return detached.filesystem(name, "sysfs", {}, mount.attributes | SAFE | sys.MOUNT_ATTR_RDONLY,
     "a /sys that shows this network namespace; read-only, for it reaches the host's devices")
@@ -109,18 +111,22 @@ local function mount_list(checked)
   local list = {}
   if checked.standard_mounts then
     list = {
-      { type = "proc", target = "/proc" }, { type = "sysfs", target = "/sys" },
+      { type = "sysfs", target = "/sys" },
       { type = "tmpfs", target = "/dev", mode = "755", mode_why = "only root may add to it", devices = true,
         why = "a /dev with nothing of the host's in it" },
       { type = "devpts", target = "/dev/pts" },
       { type = "tmpfs", target = "/dev/shm", mode = "1777", mode_why = "everyone may write, and remove only what is theirs",
         why = "where POSIX shared memory lives" },
+      -- last: where it is in sight, a link in the root may lead through /proc/self/fd to what is still open
+      { type = "proc", target = "/proc" },
     }
+    for _, mount in ipairs(list) do mount.is_standard = true end
   end
   table.move(checked.mounts, 1, #checked.mounts, #list + 1, list)
   local mounts = require "casulo.recipes.mounts"
   for i, mount in ipairs(list) do
-    list[i] = setmetatable({ name = mount.target:sub(2), attributes = mounts.attributes(mount) }, { __index = mount })
+    -- the position keeps the names of values apart, whatever the targets are
+    list[i] = setmetatable({ name = ("mount %d %s"):format(i, mount.target), attributes = mounts.attributes(mount) }, { __index = mount })
   end
   return list
 end
@@ -129,7 +135,7 @@ end
 local function make_devices()
   local steps = {}
   for _, node in ipairs(require "casulo.recipes.devices".NODES) do
-    steps[#steps + 1] = detached.clone_tree("dev/" .. node, "/dev/" .. node,
+    steps[#steps + 1] = detached.clone_tree("device " .. node, "/dev/" .. node,
       "a device of the host that does no harm", { readonly = true })
   end
   return steps
@@ -141,7 +147,7 @@ local function attach_devices(made)
   for _, node in ipairs(devices.NODES) do
     local path = "/dev/" .. node
     steps[#steps + 1] = detached.mount_point(path, true, made)
-    steps[#steps + 1] = detached.attach("dev/" .. node, path, "the device in its place")
+    steps[#steps + 1] = detached.attach("device " .. node, path, "the device in its place")
   end
   steps[#steps + 1] = devices.links "/dev"
   return steps
@@ -163,10 +169,10 @@ end
 
 -- Inside the new root: first the places that lie in the root itself, so that it can be made read-only before anything
 -- else is attached to it; then the mounts, each with its place if that lies in an earlier one.
-local function attach_all(checked, list, host)
+local function attach_all(checked, list)
   local steps, made = {}, {}
   local function place(mount)
-    return detached.mount_point(mount.target, mount.type == "bind" and host.is_file(mount.source), made)
+    return detached.mount_point(mount.target, mount.is_file, made)
   end
   for i, mount in ipairs(list) do
     if not is_within(mount.target, list, i) then steps[#steps + 1] = place(mount) end
@@ -178,8 +184,14 @@ local function attach_all(checked, list, host)
     }
   end
   for i, mount in ipairs(list) do
-    if is_within(mount.target, list, i) then steps[#steps + 1] = place(mount) end
-    steps[#steps + 1] = detached.attach(mount.name, mount.target, ATTACH_WHY[mount.type] or "the mount in its place")
+    local why = ATTACH_WHY[mount.type] or "the mount in its place"
+    if mount.is_standard then
+      if is_within(mount.target, list, i) then steps[#steps + 1] = place(mount) end
+      steps[#steps + 1] = detached.attach(mount.name, mount.target, why)
+    else
+      local is_nested = is_within(mount.target, list, i)
+      steps[#steps + 1] = detached.attach_carefully(mount.name, mount.target, is_nested, mount.is_file, why)
+    end
     forget_below(mount.target, made)
     if mount.devices then steps[#steps + 1] = attach_devices(made) end
   end
@@ -209,18 +221,19 @@ local function file_system_steps(checked, host)
     if mount.type == "bind" then step(MAKE.bind(mount.name, mount)) end
   end
   if checked.standard_mounts then step(make_devices()) end
+  step(detached.attach_root(root, host.root == "initramfs"))
   step(become_root(checked))
   for _, mount in ipairs(list) do
     if mount.type ~= "bind" then step(MAKE[mount.type](mount.name, mount, checked, host)) end
   end
-  step(detached.enter_root(root, host.root == "initramfs"))
-  step(attach_all(checked, list, host))
+  step(detached.enter_root(host.root == "initramfs"))
+  step(attach_all(checked, list))
   return steps
 end
 
 local function join_steps(checked)
   local before, child = {}, {}
-  for _, kind in ipairs { "net", "uts", "ipc", "cgroup", "time" } do
+  for _, kind in ipairs { "net", "uts", "ipc", "cgroup" } do
     local path = checked.joined[kind]
     if path then
       before[#before + 1] = { "open", path, sys.O_RDONLY | sys.O_CLOEXEC, as = kind .. " namespace", phase = "before",
@@ -245,7 +258,7 @@ local function user_steps(checked, host)
     if denied then return {} end
     return { { "setgroups", {}, why = "none of the caller's supplementary groups" } }
   end
-  local groups = not denied and (user.groups or {}) or nil
+  local groups = user.groups or not denied and {} or nil
   return {
     require "casulo.recipes.users".become({ uid = user.uid, gid = user.gid, groups = groups }),
     life.die_with_caller "the kernel forgets that request when the ids change",
@@ -258,6 +271,11 @@ local function names_steps(checked)
   if checked.domainname then steps[#steps + 1] = names.domainname(checked.domainname) end
   return steps
 end
+
+--- Whether a value is a container.
+-- @param value
+-- @treturn boolean
+function container.is_container(value) return getmetatable(value) == Container end
 
 --- The plan of a container: steps from a checked description and the facts of a host. Makes no system call.
 -- @tparam table checked what `casulo.description` returns
@@ -278,22 +296,26 @@ function container.plan(checked, host, redirected)
     file_system_steps(checked, host),
     checked.new.net and require "casulo.recipes.network".loopback() or {},
     names_steps(checked),
-    life.streams(redirected),
     user_steps(checked, host),
     life.cwd(checked.cwd),
     checked.umask ~= 18 and life.umask(checked.umask) or {},
+    life.streams(redirected), -- after the last use of what a caller without standard streams has open in their place
     life.clean(),
     life.exec(checked.command, env, path),
   }
 end
 
---- Makes a container from a description. Runs nothing; a bad description raises, naming the field.
+--- Makes a container from a description. Runs nothing; a bad description raises, naming the field. What the host must
+-- be asked, such as whether a file or a directory is bound in, is asked here.
 -- @tparam table raw the description; see the README for its fields
 -- @treturn container
 function container.new(raw)
   local host = require "casulo.host"
   local ok, checked = description.try(description.check, raw, host)
   if not ok then error(checked, 2) end
+  for _, mount in ipairs(checked.mounts) do
+    if mount.type == "bind" then mount.is_file = host.is_file(mount.source) end
+  end
   local copy = {}
   for name, value in pairs(raw) do copy[name] = value end
   return setmetatable({ raw = copy, checked = checked, host = host, programs = {} }, Container)
@@ -366,6 +388,9 @@ end
 -- @tparam[opt] table options as for `start`
 -- @treturn table result, or nil and an error, when the command never ran
 function Container:run(options)
+  if (options and options.stdin or self.checked.stdin) == "pipe" then
+    error('run: stdin: nobody could write to the pipe; start gives it, or take "null", a file or a descriptor', 2)
+  end
   local process <close>, err = start(self, options)
   if not process then return nil, err end
   return process:wait()

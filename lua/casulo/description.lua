@@ -133,7 +133,10 @@ local function check_user(value, path)
 end
 
 local KINDS = { user = true, pid = true, mount = true, uts = true, ipc = true, net = true, cgroup = true, time = true }
-local NOT_JOINED = { user = "a user namespace", pid = "a PID namespace", mount = "a mount namespace" }
+local NOT_JOINED = {
+  user = "a user namespace", pid = "a PID namespace", mount = "a mount namespace",
+  time = "a time namespace (the kernel lets no process join one that shares memory)",
+}
 
 local function default_namespaces(host)
   local new = { pid = true, mount = true, uts = true, ipc = true, net = true, cgroup = true }
@@ -271,7 +274,8 @@ end
 local function check_stream(value, path)
   if value == "inherit" or value == "null" or value == "pipe" then return value end
   local metatable = type(value) == "userdata" and getmetatable(value)
-  if io.type(value) == "file" or (type(metatable) == "table" and metatable.__name == "casulo.descriptor") then return value end
+  if io.type(value) == "file" then return value end
+  if type(metatable) == "table" and metatable.__name == "casulo.descriptor" and value:is_open() then return value end
   if math.type(value) == "integer" and value >= 0 then return value end
   wrong(path, '"inherit", "null", "pipe", a file or a descriptor', value)
 end
@@ -319,6 +323,14 @@ local function check_consistency(checked, path, raw)
     if checked[name] and not new.uts then
       error(("%s.%s: it would rename the host; add \"uts\" to namespaces"):format(path, name), 0)
     end
+  end
+  for i, mount in ipairs(checked.mounts) do
+    if mount.hidepid and new.user and not new.pid then
+      error(("%s.mounts[%d].hidepid: the host's PID namespace is shared, and so is its /proc"):format(path, i), 0)
+    end
+  end
+  if checked.env.PATH == "" and not checked.command[1]:find "/" then
+    error(path .. ".env.PATH: it is empty, and the command has no slash: there is nowhere to look for it", 0)
   end
   if raw.network == "none" and not new.net then
     error(path .. '.network: "none" needs a network namespace of its own; add "net" to namespaces', 0)

@@ -10,15 +10,21 @@ local explain = {}
 
 local WIDEST = 100 -- a call that is longer pushes its reason to the right
 
+local LONGEST = 24 -- items of a list
+
 local function is_ref(value) return type(value) == "table" and value.ref end
+
+local function escaped(text)
+  return (text:gsub('[%c"\\\x7f-\xff]', function(char)
+    return ({ ["\n"] = "\\n", ["\t"] = "\\t", ['"'] = '\\"', ["\\"] = "\\\\" })[char] or ("\\%03o"):format(char:byte())
+  end))
+end
 
 local function quoted(value)
   if value == nil then return "NULL" end
-  if type(value) ~= "string" then return is_ref(value) and value.ref or tostring(value) end
-  local text = value:gsub('[%c"\\\x7f-\xff]', function(char)
-    return ({ ["\n"] = "\\n", ["\t"] = "\\t", ['"'] = '\\"', ["\\"] = "\\\\" })[char] or ("\\%03o"):format(char:byte())
-  end)
-  return ('"%s"'):format(text)
+  if is_ref(value) then return escaped(value.ref) end
+  if type(value) ~= "string" then return tostring(value) end
+  return ('"%s"'):format(escaped(value))
 end
 
 -- Bits of one meaning share a prefix; a value of more than one bit is a combination, not a flag.
@@ -63,15 +69,21 @@ local function number(value)
   return quoted(value)
 end
 local function octal(value) return math.type(value) == "integer" and ("%04o"):format(value) or quoted(value) end
-local function node_mode(value) return ("S_IFREG|%04o"):format(value & 4095) end
+local file_type = { [sys.S_IFREG] = "S_IFREG", [sys.S_IFCHR] = "S_IFCHR", [sys.S_IFBLK] = "S_IFBLK", [sys.S_IFIFO] = "S_IFIFO" }
+local function node_mode(value)
+  if math.type(value) ~= "integer" then return quoted(value) end
+  return ("%s|%04o"):format(file_type[value & sys.S_IFMT] or value & sys.S_IFMT, value & 4095)
+end
 local function descriptor(value)
   if value == nil then return "0" end
   return value == sys.AT_FDCWD and "AT_FDCWD" or quoted(value)
 end
 local function with_length(value) return ("%s, %d"):format(quoted(value), #value) end
 local function list(value)
+  if type(value) ~= "table" then return quoted(value) end
   local items = {}
-  for i, item in ipairs(value) do items[i] = quoted(item) end
+  for i = 1, math.min(#value, LONGEST) do items[i] = quoted(value[i]) end
+  if #value > LONGEST then items[LONGEST + 1] = ("… %d more"):format(#value - LONGEST) end
   return ("[%s]"):format(table.concat(items, ", "))
 end
 local function environment(value) return ("[/* %d variables */]"):format(#value) end
@@ -82,16 +94,22 @@ local function signals(value)
   for i, item in ipairs(value) do items[i] = signal(item) end
   return ("[%s], NULL"):format(table.concat(items, ", "))
 end
+local function prctl_value(value, step) return (step[2] == sys.PR_SET_PDEATHSIG and signal or number)(value) end
 local disposition = one_of("SIG_", "^SIG_[DI]")
 
-local attribute_bits = flags "MOUNT_ATTR_"
+local attribute_bits, mount_bits = flags "MOUNT_ATTR_", flags "MS_"
 local function attribute_set(value)
-  local set = string.unpack("=I8", value)
-  return ("{attr_set=%s}, %d"):format(attribute_bits(set), #value)
+  if type(value) ~= "string" or #value < 32 then return quoted(value) end
+  local set, clear, propagation = string.unpack("=I8I8I8", value)
+  local parts = { set ~= 0 and "attr_set=" .. attribute_bits(set) or nil }
+  if clear ~= 0 then parts[#parts + 1] = "attr_clr=" .. attribute_bits(clear) end
+  if propagation ~= 0 then parts[#parts + 1] = "propagation=" .. mount_bits(propagation) end
+  return ("{%s}, %d"):format(table.concat(parts, ", "), #value)
 end
 
 local interface_bits = flags "IFF_"
 local function interface(value)
+  if type(value) ~= "string" or #value ~= 40 then return quoted(value) end
   local name, bits = string.unpack("z", value), string.unpack("=I2", value, 17)
   return ("{ifr_name=%s, ifr_flags=%s}"):format(quoted(name), interface_bits(bits))
 end
@@ -103,6 +121,7 @@ local function poll_list(value)
   return ("[%s], %d"):format(table.concat(items, ", "), #value)
 end
 
+local resolve_bits = flags "RESOLVE_"
 local open_flags = flags("O_")
 local function open_mode(value)
   local access = { [0] = "O_RDONLY", "O_WRONLY", "O_RDWR" }
@@ -110,7 +129,13 @@ local function open_mode(value)
   return access[value & 3] .. (rest ~= 0 and "|" .. open_flags(rest) or "")
 end
 
-local clone_bits, mount_bits, attributes = flags "CLONE_NEW", flags "MS_", attribute_bits
+local function open_how(value)
+  if type(value) ~= "string" or #value ~= 24 then return quoted(value) end
+  local opening, _, resolve = string.unpack("=I8I8I8", value)
+  return ("{flags=%s, resolve=%s}, %d"):format(open_mode(opening), resolve_bits(resolve), #value)
+end
+
+local clone_bits, attributes = flags "CLONE_NEW", attribute_bits
 local tree_bits = flags(nil, " OPEN_TREE_CLONE OPEN_TREE_CLOEXEC AT_RECURSIVE ")
 local at_bits = flags(nil, " AT_RECURSIVE AT_EMPTY_PATH ")
 local dir = descriptor
@@ -126,16 +151,17 @@ local ARGUMENTS = {
   fsmount = { descriptor, flags "FSMOUNT_", attributes },
   fsopen = { quoted, flags "FSOPEN_" },
   ioctl = { descriptor, one_of "SIOC", interface },
+  mkdir = { quoted, octal }, mknod = { quoted, node_mode, number }, chmod = { quoted, octal },
   mkdirat = { dir, quoted, octal }, mknodat = { dir, quoted, node_mode, number },
   mount = { quoted, quoted, quoted, mount_bits, quoted },
   mount_setattr = { dir, quoted, at_bits, attribute_set },
   move_mount = { dir, quoted, dir, quoted, flags "MOVE_MOUNT_" },
   open = { quoted, open_mode }, openat = { dir, quoted, open_mode },
-  open_tree = { dir, quoted, tree_bits },
+  open_tree = { dir, quoted, tree_bits }, openat2 = { dir, quoted, open_how },
   pidfd_open = { number, number },
   pivot_root = { quoted, quoted },
   poll = { poll_list, number },
-  prctl = { one_of "PR_[SGC]", signal, number, number, number },
+  prctl = { one_of "PR_[SGC]", prctl_value, number, number, number },
   setdomainname = { with_length }, sethostname = { with_length },
   setgroups = { groups }, setns = { descriptor, clone_bits }, unshare = { clone_bits },
   setresgid = { number, number, number }, setresuid = { number, number, number },
@@ -157,7 +183,7 @@ function explain.call(step)
   end
   local formats, texts = ARGUMENTS[step[1]] or {}, {}
   for i = 1, math.max(plan.arity(step), AT_LEAST[step[1]] or 0) do
-    texts[i] = (formats[i] or quoted)(step[i + 1])
+    texts[i] = (formats[i] or quoted)(step[i + 1], step)
   end
   return ("%s(%s)"):format(step[1], table.concat(texts, ", "))
 end
@@ -171,12 +197,13 @@ local function line(step, indent)
   local call = explain.call(step)
   if type(step) == "function" then return { indent .. call, "Lua code of your own" } end
   if step.expect then call = ("%s = %d"):format(call, step.expect) end
-  if step.as then call = ("%s → %s"):format(call, step.as) end
+  if step.as then call = ("%s → %s"):format(call, escaped(step.as)) end
   return { indent .. call, step.why or "" }
 end
 
 -- Lua counts bytes, a terminal characters.
-local function padded(text, width) return text .. (" "):rep(width - utf8.len(text, 1, -1, true)) end
+local function length_of(text) return utf8.len(text, 1, -1, true) or #text end
+local function padded(text, width) return text .. (" "):rep(width - length_of(text)) end
 
 --- The plan in words.
 -- @tparam plan the_plan
@@ -195,7 +222,7 @@ function explain.plan(the_plan, clone, why)
   phase("after", "")
   local width = 0
   for _, item in ipairs(lines) do
-    local length = utf8.len(item[1], 1, -1, true)
+    local length = length_of(item[1])
     if length <= WIDEST and length > width then width = length end
   end
   for i, item in ipairs(lines) do lines[i] = padded(item[1], width) .. "  " .. item[2] end

@@ -78,7 +78,9 @@ function CALLS.mkdirat(err)
 end
 CALLS.mknodat = CALLS.mkdirat
 function CALLS.move_mount(err)
-  if err.errno == sys.ENOTDIR then return "a directory goes on a directory, a file on a file" end
+  if err.errno == sys.ENOTDIR or (err.errno == sys.EINVAL and err.step.as == nil and err.args[4] ~= "/") then
+    return "a directory goes on a directory, a file on a file"
+  end
 end
 function CALLS.openat(err)
   if err.errno == sys.EACCES and tostring(err.args[2]):find "^/proc/self/" then
@@ -86,7 +88,7 @@ function CALLS.openat(err)
   end
 end
 function CALLS.chdir(err)
-  if err.errno == sys.ENOENT then return "cwd: there is no such directory in the container" end
+  if err.errno == sys.ENOENT then return "there is no such directory where this process is: in the container, for cwd" end
 end
 function CALLS.execve(err)
   if err.errno == sys.ENOENT then return "no such file in the container, or the interpreter that it names is missing there" end

@@ -61,7 +61,14 @@ local function append(steps, item)
     steps[#steps + 1] = item
     if type(item) == "table" then check_step(item, #steps) end
   elseif type(item) == "table" then
-    for _, inner in ipairs(getmetatable(item) == Plan and item.steps or item) do append(steps, inner) end
+    local list, last = getmetatable(item) == Plan and item.steps or item, 0
+    for key in pairs(list) do
+      if math.type(key) ~= "integer" then
+        error(("plan: item %d: expected a list of steps, got the field %s"):format(#steps + 1, tostring(key)), 0)
+      end
+      last = math.max(last, key)
+    end
+    for i = 1, last do append(steps, list[i]) end -- a nil among them is no step, and no end
   else
     error(("plan: item %d: expected a step, a list of steps or a function, got %s"):format(#steps + 1, type(item)), 0)
   end
@@ -73,7 +80,7 @@ end
 function plan.new(list)
   assert(type(list) == "table", "plan: expected a list of steps")
   local steps = {}
-  append(steps, getmetatable(list) == Plan and list or { table.unpack(list) })
+  append(steps, list)
   return setmetatable({ steps = steps }, Plan)
 end
 
@@ -89,10 +96,11 @@ function Plan:phase(phase)
   return steps
 end
 
---- Whether a Lua function is among the child's steps, so that it needs a copy of the caller's memory.
-function Plan:has_functions()
-  for _, step in ipairs(self.steps) do
-    if type(step) == "function" then return true end
+--- Whether the child's steps need Lua, and so a copy of the caller's memory: one is a function, or says how to undo it.
+-- @treturn boolean
+function Plan:needs_copy()
+  for _, step in ipairs(self:phase "child") do
+    if type(step) == "function" or step.undo then return true end
   end
   return false
 end
@@ -101,7 +109,7 @@ local function resolve(argument, values)
   if type(argument) ~= "table" then return argument end
   if argument.ref then
     local value = values[argument.ref]
-    if value == nil then error(("plan: no value for ref %q"):format(argument.ref), 0) end
+    if value == nil then error(("no value for ref %q"):format(argument.ref), 0) end
     return value
   end
   local copy = {}
@@ -116,17 +124,26 @@ local function tolerates(step, errno)
   return false
 end
 
+-- A wrong argument is the plan's mistake, but nothing done before it may be left behind: so it is a failure like others.
+local function protected(body)
+  local returned = table.pack(pcall(body))
+  if returned[1] then return table.unpack(returned, 2, returned.n) end
+  return nil, tostring(returned[2]), 0
+end
+
 local function call(step, sys, values)
   local name, count = step[1], plan.arity(step)
-  local arguments = {}
-  for i = 1, count do arguments[i] = resolve(step[i + 1], values) end
-  local perform = sys[name] or error(("plan: no call %s"):format(name), 0)
-  local result, message, errno = perform(table.unpack(arguments, 1, count))
+  local result, message, errno = protected(function()
+    local arguments = {}
+    for i = 1, count do arguments[i] = resolve(step[i + 1], values) end
+    local perform = type(sys[name]) == "function" and sys[name] or error("casulo.sys has no such call", 0)
+    return perform(table.unpack(arguments, 1, count))
+  end)
   if result == nil then
     if tolerates(step, errno) then return true end
     return nil, { step = step, message = message, errno = errno }
   end
-  if step.expect and result ~= step.expect then
+  if step.expect and (result == true and 0 or result) ~= step.expect then
     return nil, { step = step, message = ("%s: returned %s"):format(name, tostring(result)), errno = 0 }
   end
   if step.as then values[step.as] = result end
@@ -135,9 +152,14 @@ end
 
 local function perform(step, sys, values)
   if type(step) == "table" then return call(step, sys, values) end
-  local ok, message = xpcall(step, function(message)
-    return type(message) == "string" and message or tostring(message)
-  end, values)
+  local returned
+  local ok, message = xpcall(function() returned = step(values) end, function(message)
+    local told, text = pcall(tostring, message)
+    return told and text or "an error that cannot be told"
+  end)
+  if ok and type(returned) == "table" then
+    ok, message = false, "the function returned a table: are these steps, and was it meant to be called in the plan?"
+  end
   if ok then return true end
   return nil, { step = step, message = message }
 end

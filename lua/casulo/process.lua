@@ -14,11 +14,14 @@ Process.__name = "casulo.process"
 
 local function now() return sys.clock_gettime(sys.CLOCK_MONOTONIC) end
 
-local function close_values(values)
-  for _, value in pairs(values) do
-    if type(value) == "userdata" then getmetatable(value).__close(value) end
-  end
-end
+-- The descriptors among the values are the caller's until the scope of a start is left.
+local closing = {
+  __close = function(values)
+    for _, value in pairs(values) do
+      if type(value) == "userdata" then getmetatable(value).__close(value) end
+    end
+  end,
+}
 
 -- Where the command was looked for in PATH, a file that may not be executed says more than the last place's ENOENT.
 local function denied_before(job, position)
@@ -59,6 +62,7 @@ local function clone_program(job, flags, values)
   if born_steps[1] then options.born = born(born_steps, values, failures) end
   local pid, pidfd, errno, position = sys.clone(flags | sys.CLONE_PIDFD, job.program, options)
   if pid then return pid, pidfd end
+  if not failures[1] then plan.undo(born_steps, #born_steps, sys, values) end -- else they are undone already
   if failures[1] then return nil, require "casulo.failure".new(failures[1]) end
   if not position then return nil, require "casulo.failure".new { call = "clone", args = { flags }, message = pidfd, errno = errno } end
   return nil, failed_in_child(job, pidfd, errno, position)
@@ -66,14 +70,15 @@ end
 
 -- A plan with Lua functions runs in a copy of this process; what goes wrong comes back as text through a pipe.
 local function clone_function(job, flags, values, report)
+  local failures = require "casulo.failure" -- now: the child may have no files to load it from
   local pid, pidfd, errno = sys.clone(flags | sys.CLONE_PIDFD, function()
     local ok, failure = plan.run(job.steps, sys, values)
     if ok then return 0 end
-    sys.write(report, require "casulo.failure".encode(failure, job.steps))
+    sys.write(report, failures.encode(failure, job.steps))
     return 125
   end)
   if pid then return pid, pidfd end
-  return nil, require "casulo.failure".new { call = "clone", args = { flags }, message = pidfd, errno = errno }
+  return nil, failures.new { call = "clone", args = { flags }, message = pidfd, errno = errno }
 end
 
 local function clone(settings, values, report)
@@ -89,26 +94,27 @@ function process.start(settings)
   local started = now()
   local opened <close> = streams.open(settings)
   if opened.err then return nil, opened.err end
-  local values = opened.values
-  local ok, failure = plan.run(settings.job.plan:phase "before", sys, values)
-  if not ok then
-    close_values(values)
-    return nil, require "casulo.failure".new(failure)
-  end
-  local pid, pidfd = clone(settings, values, opened.report)
-  close_values(values)
-  if not pid then return nil, pidfd end
-  local self = setmetatable({
-    pid = pid, pidfd = pidfd, owner = sys.getpid(), own_pids = settings.own_pids,
+  local values <close> = setmetatable(opened.values, closing)
+  local before = settings.job.plan:phase "before"
+  local ok, failure = plan.run(before, sys, values)
+  if not ok then return nil, require "casulo.failure".new(failure) end
+  local self = { -- made before the child: once that lives, nothing may fail until somebody owns it
+    pid = false, pidfd = false, owner = sys.getpid(), own_pids = settings.own_pids,
     deadline = settings.timeout and started + settings.timeout,
-    job = settings.job, flags = settings.flags,
-    captured = {},
-  }, Process)
+    job = settings.job, captured = {},
+  }
+  self.pid, self.pidfd = clone(settings, values, opened.report)
+  if not self.pid then
+    plan.undo(before, #before, sys, values)
+    return nil, self.pidfd
+  end
+  setmetatable(self, Process)
   opened:hand_over(self)
-  local after_ok, after_failure = plan.run(settings.job.plan:phase "after", sys, values)
-  if after_ok then return self end
+  ok, failure = plan.run(settings.job.plan:phase "after", sys, values)
+  if ok then return self end
   self:close()
-  return nil, require "casulo.failure".new(after_failure)
+  plan.undo(before, #before, sys, values)
+  return nil, require "casulo.failure".new(failure)
 end
 
 --- A descriptor that becomes readable when the process has ended, for event loops.
@@ -122,10 +128,15 @@ function Process:pollfd() return self.pidfd:fileno() end
 -- @see pidfd_send_signal(2)
 function Process:kill(signal)
   local number = signal or sys.SIGKILL
-  if type(number) == "string" then number = sys["SIG" .. number:gsub("^SIG", "")] end
+  if type(number) == "string" then
+    local name = number:gsub("^SIG", "")
+    number = name:find "^%u[%u%d]+$" and sys["SIG" .. name]
+  end
   if math.type(number) ~= "integer" then error(("kill: unknown signal %s"):format(tostring(signal)), 2) end
   if self.result then return nil, "kill: the process has ended", sys.ESRCH end
-  local ok, message, errno = sys.pidfd_send_signal(self.pidfd, number)
+  local ok, message, errno
+  if self.pidfd:is_open() then ok, message, errno = sys.pidfd_send_signal(self.pidfd, number)
+  else ok, message, errno = sys.kill(self.pid, number) end
   if number == sys.SIGKILL and not self.own_pids then sys.kill(-self.pid, number) end
   return ok, message, errno
 end
@@ -139,7 +150,10 @@ local function reap(self)
   local pid, how, code
   repeat
     local errno
-    pid, how, errno = sys.waitid(sys.P_PIDFD, self.pidfd, sys.WEXITED | sys.__WALL)
+    -- by PID where the descriptor was closed: until it is reaped, no other process has it
+    local by, id = sys.P_PIDFD, self.pidfd
+    if not id:is_open() then by, id = sys.P_PID, self.pid end
+    pid, how, errno = sys.waitid(by, id, sys.WEXITED | sys.__WALL)
     code = errno
   until pid or errno ~= sys.EINTR
   local result = self.timed_out and { timed_out = true } or {}
@@ -172,7 +186,7 @@ end
 local function capture_rest(self)
   for _, name in ipairs { "stdout", "stderr" } do
     if self[name] and not self.captured[name] then
-      if tostring(self[name]) ~= "descriptor (closed)" then self.captured[name] = streams.capture(self[name]) end
+      if self[name]:is_open() then self.captured[name] = streams.capture(self[name]) end
     end
   end
 end
@@ -182,6 +196,9 @@ end
 -- @treturn table result: `exit_code` or `signal`; `stdout`, `stderr` where piped; `timed_out`.
 --   nil and "timeout" when it is still running. nil and an error when a function of the plan failed.
 function Process:wait(seconds)
+  if seconds ~= nil and (type(seconds) ~= "number" or seconds ~= seconds) then
+    error(("wait: expected seconds, got %s"):format(tostring(seconds)), 2)
+  end
   if self.result then return outcome(self) end
   local patience = seconds and now() + seconds
   capture_rest(self)

@@ -80,13 +80,18 @@ local function write_file(path, text, mode)
   check(sys.chmod(path, mode))
 end
 
-local function remove_tree(path)
-  for _, name in ipairs(sys.scandir(path) or {}) do
-    local inner = ("%s/%s"):format(path, name)
-    local found = sys.lstat(inner)
-    if found and found.mode & sys.S_IFMT == sys.S_IFDIR then remove_tree(inner) else sys.unlink(inner) end
-  end
-  sys.rmdir(path)
+-- By descriptors that follow no link: whoever may write beside the root could else lead this somewhere else.
+local function remove_below(parent, name)
+  local directory <close> = sys.openat(parent, name, sys.O_RDONLY | sys.O_DIRECTORY | sys.O_NOFOLLOW)
+  local here = ("/proc/self/fd/%d"):format(parent:fileno())
+  if not directory then return sys.unlink(("%s/%s"):format(here, name)) end
+  for _, inner in ipairs(sys.scandir(("/proc/self/fd/%d"):format(directory:fileno())) or {}) do remove_below(directory, inner) end
+  sys.rmdir(("%s/%s"):format(here, name))
+end
+
+local function remove_tree(parent, name)
+  local directory <close> = sys.open(parent, sys.O_RDONLY | sys.O_DIRECTORY)
+  if directory then remove_below(directory, name) end
 end
 
 local function fill(root, binary, applets)
@@ -109,48 +114,60 @@ local function make_parents(path)
   for part in (path:match "^(.*)/" or ""):gmatch "[^/]+" do
     made = ("%s/%s"):format(made, part)
     local ok, message, errno = sys.mkdir(made, 493)
-    if not ok and errno ~= sys.EEXIST then error(message, 0) end
+    if ok then check(sys.chmod(made, 493))
+    elseif errno ~= sys.EEXIST then error(message, 0) end
   end
 end
 
 -- Temporary names say whose they are, so that the next call can clear away what a killed one left.
-local function temporary_prefix(path)
+local function temporary_name(path)
   local parent, name = path:match "^(.*)/([^/]+)$"
   parent, name = parent or ".", name or path
   local namespace = (sys.readlink "/proc/self/ns/pid" or ""):match "%d+" or "0"
   return parent == "" and "/" or parent, (".%s.casulo-%s-"):format(name, namespace)
 end
 
+local function is_left_over(parent, name, prefix)
+  local pid = name:sub(1, #prefix) == prefix and name:sub(#prefix + 1):match "^(%d+)%-%x+$"
+  if not pid or #pid > 9 then return false end
+  local found = sys.lstat(("%s/%s"):format(parent, name))
+  local _, _, errno = sys.kill(math.tointeger(tonumber(pid)), 0)
+  return errno == sys.ESRCH and found and found.uid == sys.geteuid()
+end
+
 local function remove_leftovers(parent, prefix)
   for _, name in ipairs(sys.scandir(parent) or {}) do
-    local pid = name:sub(1, #prefix) == prefix and math.tointeger(tonumber(name:sub(#prefix + 1)))
-    if pid and pid ~= sys.getpid() then
-      local _, _, errno = sys.kill(pid, 0)
-      if errno == sys.ESRCH then remove_tree(("%s/%s"):format(parent, name)) end
-    end
+    if is_left_over(parent, name, prefix) then remove_tree(parent, name) end
   end
 end
 
 -- Fills the temporary directory and gives it its name; what is left of it in the end goes.
-local function build_at(temporary, path, busybox)
+local function build_at(parent, name, path, busybox)
   local binary = read_program(busybox)
   local applets = applets_of(busybox)
   make_parents(path)
-  local _ <close> = setmetatable({}, { __close = function() remove_tree(temporary) end })
-  remove_tree(temporary)
-  check(sys.mkdir(temporary, 493))
-  check(sys.chmod(temporary, 493))
+  local temporary = ("%s/%s"):format(parent, name)
+  check(sys.mkdir(temporary, 448))
+  check(sys.chmod(temporary, 448)) -- whatever the umask is
+  local _ <close> = setmetatable({}, { __close = function() remove_tree(parent, name) end })
   fill(temporary, binary, applets)
+  check(sys.chmod(temporary, 493))
   local ok, message = sys.rename(temporary, path)
   if not ok and not is_root_file_system(path) then error(message, 0) end -- else another process was faster
 end
 
+-- What nobody can guess and put there first.
+local function random_part()
+  local source <close> = check(io.open("/dev/urandom", "rb"))
+  return ("%016x"):format(string.unpack("=I8", check(source:read(8))))
+end
+
 local function build(path, options)
-  local parent, prefix = temporary_prefix(path)
+  local parent, prefix = temporary_name(path)
   remove_leftovers(parent, prefix)
   if is_root_file_system(path) then return end
   if sys.lstat(path) then error(path .. " exists and is not a root file system; choose another name or remove it", 0) end
-  build_at(("%s/%s%d"):format(parent, prefix, sys.getpid()), path, options.busybox or find_busybox())
+  build_at(parent, ("%s%d-%s"):format(prefix, sys.getpid(), random_part()), path, options.busybox or find_busybox())
 end
 
 --- Makes a root file system of busybox: `bin/busybox` with a link for each of its applets, the directories that a

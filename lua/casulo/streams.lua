@@ -8,7 +8,7 @@ local sys = require "casulo.sys"
 local streams = {}
 
 local NUMBERS = { stdin = 0, stdout = 1, stderr = 2 }
-local CHUNK = 65536 -- what a pipe holds
+local CHUNK, LARGEST_PIPE = 65536, 1048576 -- what a pipe holds, and what it can be made to (fs.pipe-max-size)
 
 local function release(descriptor) getmetatable(descriptor).__close(descriptor) end
 
@@ -74,9 +74,11 @@ function streams.open(settings)
     end
   end
   if not settings.job.program then
-    local writer, message, errno = open_pipe(opened, "report")
-    if not writer then return fail(message, errno) end
-    opened.theirs.report, opened.report = writer, writer
+    local low <close>, message, errno = open_pipe(opened, "report")
+    if not low then return fail(message, errno) end
+    opened.report, message, errno = above_standard(low)
+    if not opened.report then return fail(message, errno) end
+    opened.theirs.report = opened.report
   end
   return opened
 end
@@ -129,15 +131,18 @@ end
 function streams.poll(pidfd, captured, milliseconds)
   local entries, captures = entries_of(captured)
   entries[#entries + 1] = { fd = pidfd, events = sys.POLLIN }
-  if not sys.poll(entries, milliseconds) then return false end -- EINTR
+  local ready, message, errno = sys.poll(entries, milliseconds)
+  if not ready and errno ~= sys.EINTR then error(message, 0) end
+  if not ready then return false end
   read_ready(entries, captures)
   return entries[#entries].revents ~= 0
 end
 
---- Reads what the pipes still hold, without waiting for more: another process may keep them open.
+--- Reads what the pipes still hold when a process has ended, without waiting for more. Another process may keep them
+-- open, and write on; so no more is read than the largest pipe of the host holds.
 -- @tparam table captured
 function streams.drain(captured)
-  while true do
+  for _ = 1, LARGEST_PIPE // CHUNK do
     local entries, captures = entries_of(captured)
     if #entries == 0 or (sys.poll(entries, 0) or 0) == 0 then return end
     read_ready(entries, captures)

@@ -15,19 +15,25 @@ local function own_maps(new)
 end
 
 local function job_of(the_plan, new, redirected)
+  local needs_copy = the_plan:needs_copy()
+  if needs_copy and the_plan:phase "born"[1] then
+    error("unshared: a plan with a function, or an undo, has no phase born: its child does not wait", 0)
+  end
+  local own_steps = the_plan:phase "child"
+  if not needs_copy and own_steps[1] then sys.program(own_steps) end -- what is wrong is told by the number that the caller knows
   local whole = plan.new {
     life.caller(), life.die_with_caller(), own_maps(new), life.streams(redirected),
-    the_plan:has_functions() and {} or { { "sigprocmask", sys.SIG_SETMASK, {}, why = "signals were blocked around the clone" } },
+    needs_copy and {} or { { "sigprocmask", sys.SIG_SETMASK, {}, why = "signals were blocked around the clone" } },
     the_plan,
   }
   local steps = whole:phase "child"
-  return { plan = whole, steps = steps, program = not the_plan:has_functions() and sys.program(steps) or nil }
+  return { plan = whole, steps = steps, program = not needs_copy and sys.program(steps) or nil }
 end
 
 --- Runs a plan in a child that has new namespaces, and waits for it.
 --
--- With a Lua function among its steps the child is a copy of this process, else it shares its memory. A new `user`
--- namespace maps root to the caller. The plan's last step may be an execve.
+-- With a Lua function among its steps, or one that says how to undo it, the child is a copy of this process, else it shares
+-- its memory. A new `user` namespace maps root to the caller. The plan's last step may be an execve.
 -- @tparam table namespaces list of `user pid mount uts ipc net cgroup time`
 -- @tparam plan|table steps a plan, or a list for one
 -- @tparam[opt] table options `stdin`, `stdout`, `stderr`, `timeout`

@@ -67,25 +67,30 @@ function detached.filesystem(name, fstype, settings, attributes, why)
   return steps
 end
 
---- Makes the clone in `root` the root of this mount namespace; the host's tree is gone afterwards.
--- @tparam string over a directory that is there, to attach it over
+--- Attaches the clone in `root`, while this process may still reach the place: over the directory it was cloned from.
+-- @tparam string over that directory
 -- @tparam boolean initramfs whether / is the kernel's first root, which cannot be pivoted away from
 -- @treturn table steps
--- @see move_mount(2), pivot_root(2)
-function detached.enter_root(over, initramfs)
-  local into = { "fchdir", ref "root", why = "into it, by descriptor" }
+-- @see move_mount(2)
+function detached.attach_root(over, initramfs)
   if initramfs then
-    return {
-      detached.attach("root", "/", "over the initramfs: nobody can pivot away from the kernel's first root"),
-      into,
-      { "chroot", ".", why = "so change the root by hand; there is no second tree to escape to" },
-      { "chdir", "/", why = "and stand in it" },
-    }
+    return detached.attach("root", "/", "over the initramfs: nobody can pivot away from the kernel's first root")
   end
+  return detached.attach("root", over,
+    "pivot_root wants a mount point: attach the root over its own directory, in this namespace only")
+end
+
+--- Makes the attached clone in `root` the root of this mount namespace; the host's tree is gone afterwards.
+-- @tparam boolean initramfs as for `attach_root`
+-- @treturn table steps
+-- @see pivot_root(2)
+function detached.enter_root(initramfs)
+  local into = { "fchdir", ref "root", why = "into it, by descriptor" }
+  if not initramfs then return { into, mounts.pivot_here() } end
   return {
-    detached.attach("root", over, "pivot_root wants a mount point: attach the root over its own directory, in this namespace only"),
     into,
-    mounts.pivot_here(),
+    { "chroot", ".", why = "so change the root by hand; there is no second tree to escape to" },
+    { "chdir", "/", why = "and stand in it" },
   }
 end
 
@@ -99,6 +104,42 @@ function detached.attach(name, target, why)
   return {
     { "move_mount", ref(name), "", sys.AT_FDCWD, target, sys.MOVE_MOUNT_F_EMPTY_PATH, why = why },
   }
+end
+
+local function open_place(path, as, why)
+  local how = string.pack("=I8I8I8", sys.O_PATH | sys.O_CLOEXEC, 0, sys.RESOLVE_NO_MAGICLINKS)
+  return { "openat2", sys.AT_FDCWD, path, how, as = as, why = why }
+end
+
+--- Attaches a detached mount where /proc may be in sight already: its links to open files and other roots lead nowhere.
+-- @tparam string name the value that holds it; unique
+-- @tparam string target an absolute path
+-- @tparam boolean is_nested whether the place lies in an earlier mount, and is made where it is missing
+-- @tparam boolean is_file whether a file is mounted there
+-- @tparam string why
+-- @treturn table steps
+-- @see openat2(2), move_mount(2)
+function detached.attach_carefully(name, target, is_nested, is_file, why)
+  local steps, path = {}, "/"
+  for part, more in target:gmatch "([^/]+)()" do
+    if is_nested then
+      local parent = ("%s in %s"):format(name, path)
+      steps[#steps + 1] = open_place(path, parent, "no link of /proc may lead out of here")
+      if is_file and more > #target then
+        steps[#steps + 1] = { "mknodat", ref(parent), part, sys.S_IFREG | 420, tolerate = { sys.EEXIST },
+          why = "an empty file to mount a file on, where it is missing" }
+      else
+        steps[#steps + 1] = { "mkdirat", ref(parent), part, 493, tolerate = { sys.EEXIST },
+          why = "a place to mount on, where it is missing" }
+      end
+    end
+    path = ("%s%s/"):format(path, part)
+  end
+  local place = name .. " place"
+  steps[#steps + 1] = open_place(target, place, "the place; no link of /proc may lead out of here")
+  steps[#steps + 1] = { "move_mount", ref(name), "", ref(place), "",
+    sys.MOVE_MOUNT_F_EMPTY_PATH | sys.MOVE_MOUNT_T_EMPTY_PATH, why = why }
+  return steps
 end
 
 --- Makes a place to mount on, with the directories above it, where they are missing.

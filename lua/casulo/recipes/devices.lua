@@ -34,16 +34,20 @@ end
 --- A minimal /dev made in place: a tmpfs with the host's harmless devices, terminals and shared memory of its own.
 -- The host's /dev is bound in from, so this comes before a new root is entered.
 -- @tparam[opt] string target `/dev`
+-- @tparam[opt] table host facts; whether it has a group tty decides whose the terminals are
 -- @treturn table steps
 -- @see devpts(5), shm_overview(7), null(4)
-function devices.minimal_dev(target)
+function devices.minimal_dev(target, host)
   target = target or "/dev"
+  local terminals = "newinstance,ptmxmode=0666,mode=0620" .. (host and host.has_tty_group and ",gid=5" or "")
   local list = {}
   local function step(item) list[#list + 1] = item end
   local function directory(path, why) step { "mkdirat", sys.AT_FDCWD, path, 493, tolerate = { sys.EEXIST }, why = why } end
   for _, node in ipairs(devices.NODES) do
     step { "open_tree", sys.AT_FDCWD, "/dev/" .. node, sys.OPEN_TREE_CLONE | sys.OPEN_TREE_CLOEXEC, as = "device " .. node,
       why = node == "null" and "the host's harmless devices, while its /dev is in sight" or "likewise" }
+    step { "mount_setattr", plan.ref("device " .. node), "", sys.AT_EMPTY_PATH, mounts.attribute_set(sys.MOUNT_ATTR_RDONLY),
+      why = "read-only, which leaves the device writable, but not its mode and owner: those are the host's" }
   end
   step(mounts.tmpfs(target, { nosuid = true, mode = "755" }))
   for _, node in ipairs(devices.NODES) do
@@ -53,7 +57,7 @@ function devices.minimal_dev(target)
       why = "the device, and no other of the host's" }
   end
   directory(target .. "/pts", "where terminals appear")
-  step { "mount", "devpts", target .. "/pts", "devpts", sys.MS_NOSUID | sys.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620",
+  step { "mount", "devpts", target .. "/pts", "devpts", sys.MS_NOSUID | sys.MS_NOEXEC, terminals,
     why = "terminals of its own, numbered from 0" }
   directory(target .. "/shm", "where POSIX shared memory lives")
   step(mounts.tmpfs(target .. "/shm", { nosuid = true, nodev = true, mode = "1777" }))

@@ -76,7 +76,8 @@ function life.streams(redirected)
   return steps
 end
 
---- Nothing of the caller's reaches the command: ignored signals, descriptors, blocked signals.
+--- What the command does not inherit: SIGPIPE and SIGCHLD ignored, descriptors, blocked signals. Other signals that the caller
+-- ignores stay ignored, as nohup(1) wants.
 -- @treturn table steps
 -- @see signal(7), close_range(2), sigprocmask(2)
 function life.clean()

@@ -32,18 +32,19 @@ local function flags_and_data(options)
   return flags, data[1] and table.concat(data, ",") or nil
 end
 
---- Cuts this mount namespace off from all others.
+--- Cuts this mount namespace off from all others. Only in a new mount namespace: elsewhere it changes the host.
 -- @treturn table steps
 -- @see mount(2), mount_namespaces(7)
 function mounts.private_mounts()
   return {
     { "mount", nil, "/", nil, sys.MS_REC | sys.MS_PRIVATE, nil,
-      why = "mounts made here stay here, and none of the host's arrives: / is shared on most hosts, "
-        .. "and without this our mounts would propagate back" },
+      why = "mounts made here stay here, and none of the host's arrives: / is shared on most hosts, and mounts propagate "
+        .. "(in a new mount namespace only, or it is the host that changes)" },
   }
 end
 
---- A /proc of this PID namespace in place of the inherited one. Wants private mounts first.
+--- A /proc of this PID namespace in place of the inherited one. Wants private mounts first, CAP_SYS_ADMIN (as root, or as
+-- root of a user namespace), and a directory /proc.
 -- @tparam[opt] table options `hidepid`: 0, 1 or 2
 -- @treturn table steps
 -- @see proc(5), pid_namespaces(7)
@@ -53,8 +54,8 @@ function mounts.fresh_proc(options)
     { "umount2", "/proc", sys.MNT_DETACH, tolerate = { sys.EINVAL },
       why = "detach the inherited /proc, busy or not: it shows the PIDs of another namespace; none there is fine too" },
     { "mount", "proc", "/proc", "proc", SAFE, data,
-      why = "a fresh /proc shows the PID namespace of who mounts it, so ps sees only its own world; "
-        .. "nosuid, nodev, noexec: nothing in it is to be run" },
+      why = "a fresh /proc shows the PID namespace of who mounts it, so ps sees only its own world; in it no setuid bits, "
+        .. "no devices, nothing to execute" .. (data and "; and users see only their own processes" or "") },
   }
 end
 
@@ -83,6 +84,11 @@ function mounts.tmpfs(target, options)
   }
 end
 
+local ATTRIBUTES = {
+  readonly = sys.MOUNT_ATTR_RDONLY, nosuid = sys.MOUNT_ATTR_NOSUID,
+  nodev = sys.MOUNT_ATTR_NODEV, noexec = sys.MOUNT_ATTR_NOEXEC,
+}
+
 --- The same files in a second place.
 -- @tparam string source
 -- @tparam string target
@@ -95,6 +101,9 @@ function mounts.bind(source, target, options)
       undo = { "umount2", target, sys.MNT_DETACH },
       why = "the same files in a second place, with what is mounted below them" },
   }
+  for name in pairs(options or {}) do
+    if not ATTRIBUTES[name] then error(("bind: unknown option %s; known: readonly nosuid nodev noexec"):format(tostring(name)), 2) end
+  end
   local attributes = mounts.attributes(options)
   if attributes ~= 0 then
     steps[2] = { "mount_setattr", sys.AT_FDCWD, target, sys.AT_RECURSIVE, mounts.attribute_set(attributes),
@@ -102,11 +111,6 @@ function mounts.bind(source, target, options)
   end
   return steps
 end
-
-local ATTRIBUTES = {
-  readonly = sys.MOUNT_ATTR_RDONLY, nosuid = sys.MOUNT_ATTR_NOSUID,
-  nodev = sys.MOUNT_ATTR_NODEV, noexec = sys.MOUNT_ATTR_NOEXEC,
-}
 
 --- The attributes of a mount for fsmount(2) and mount_setattr(2).
 -- @tparam ?table options `readonly`, `nosuid`, `nodev`, `noexec`
