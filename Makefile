@@ -54,12 +54,17 @@ test-packages:
 lint-packages:
 	$(call install_packages,$(NEEDED) $(NEEDED_BY_TESTS) $(NEEDED_BY_LINT))
 
+# What root builds for a user under sudo is the user's to build again.
+give_back = @[ -z "$$SUDO_UID" ] || chown -R "$$SUDO_UID:$$SUDO_GID" build
+
 demo: packages
 	@$(MAKE) -s all
 	@eval "$$($(MAKE) -s env)" && $(LUA) examples/04-busybox-container.lua
+	$(give_back)
 
 test: test-packages
 	@$(MAKE) -s all
+	$(give_back)
 	@eval "$$($(MAKE) -s env)" && $(BUSTED)
 
 lint: lint-packages
@@ -91,6 +96,6 @@ uninstall:
 	rm -rf $(INSTALLED_LUA)/casulo $(INSTALLED_LIB)/casulo $(DESTDIR)$(PREFIX)/bin/casulo
 
 clean:
-	rm -rf build
+	rm -rf build doc/api casulo src/*.o
 
 .PHONY: all packages test-packages lint-packages demo test lint sanitize doc env install uninstall clean

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- Goal:   a /proc that shows one's own PID namespace and nothing else, in three system calls.
--- Run:    eval "$(make -s env)"; sudo -E lua5.4 examples/01-fresh-proc.lua
+-- Run:    make && eval "$(make -s env)"; sudo -E lua5.4 examples/01-fresh-proc.lua
 -- Expect: the three calls, each with its reason (the order matters); then a ps that lists only itself, its shell and
 --         this program, which is PID 1.
 local casulo = require "casulo"

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- Goal:   what a PID namespace changes: the PID of a process, and the processes that it sees.
--- Run:    eval "$(make -s env)"; sudo -E lua5.4 examples/02-pid-namespace.lua
+-- Run:    make && eval "$(make -s env)"; sudo -E lua5.4 examples/02-pid-namespace.lua
 -- Expect: outside, some PID and a long table; inside, "My pid is 1" and a table of one row.
 local casulo = require "casulo"
 local recipes, sys = casulo.recipes, casulo.sys
@@ -12,10 +12,9 @@ local function print_processes()
   table.sort(pids)
   for _, pid in ipairs(pids) do
     local comm = io.open(("/proc/%d/comm"):format(pid))
-    if comm then -- it may have ended meanwhile
-      print(("%-20s %d"):format(comm:read "l", pid))
-      comm:close()
-    end
+    local name = comm and comm:read "l" -- nothing when it has ended meanwhile
+    if name then print(("%-20s %d"):format(name, pid)) end
+    if comm then comm:close() end
   end
   print()
 end

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- Goal:   a hostname that changes inside a UTS namespace only.
--- Run:    eval "$(make -s env)"; sudo -E lua5.4 examples/03-uts-namespace.lua
+-- Run:    make && eval "$(make -s env)"; sudo -E lua5.4 examples/03-uts-namespace.lua
 -- Expect: the host's name before, the other name inside, and the host's own name again while that is so and afterwards.
 local casulo = require "casulo"
 local sys = casulo.sys
@@ -18,6 +18,8 @@ local pid = assert(sys.clone(sys.CLONE_NEWUTS, function()
   sys.read(from_parent, 1) -- stay until the parent has looked
 end))
 
+to_parent:close() -- what is left open is the child's: its end would end our read
+from_parent:close()
 report("inside:", sys.read(from_child, 64))
 report("the host meanwhile:", sys.gethostname())
 to_child:close()

@@ -23,7 +23,7 @@ local function print_row(process, pid)
     sys.readlink(("/proc/%d/root"):format(pid)):match "[^/]*/?[^/]*$", pid))
 end
 
--- PID 1 starts a shell in the other root, looks at both while the shell waits for its first line, and types.
+-- PID 1 starts a shell in the other root, looks at both while it waits for its first line, and types.
 local function start_shell()
   local reader, writer = assert(sys.pipe2(0))
   local pid = assert(sys.clone(0, function()
@@ -35,7 +35,8 @@ local function start_shell()
   end))
   reader:close()
   while sys.readlink(("/proc/%d/root"):format(pid)) == "/" do sys.poll({}, 1) end
-  print "| Process        | Namespaces                         | Filesystem             | PID inside |"
+  print("By hand:\n| Process        | Namespaces                         | Filesystem             | PID inside ns |\n"
+    .. "|----------------|------------------------------------|------------------------|---------------|")
   print_row("lua (PID 1)", 1)
   print_row("sh (chroot)", pid)
   io.stdout:flush() -- before the shell's own output
@@ -50,7 +51,6 @@ assert(casulo.unshared({ "pid", "uts", "ipc", "mount" }, {
   { "mount", "none", root .. "/proc", "proc", 0, why = "the root has a /proc of its own; none, for no disk is behind it" },
   start_shell,
 }))
-
 print "\nThe same as a description; its shell is PID 1:"
 local box = casulo.container { rootfs = root, hostname = "casulo", command = { "/bin/sh" }, stdin = "pipe" }
 local shell <close> = assert(box:start())

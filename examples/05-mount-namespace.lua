@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- Goal:   a mount that does not leak to the host.
--- Run:    eval "$(make -s env)"; sudo -E lua5.4 examples/05-mount-namespace.lua
+-- Run:    make && eval "$(make -s env)"; sudo -E lua5.4 examples/05-mount-namespace.lua
 -- Expect: "Mounted tmpfs at /mnt/test_mount" and its line of /proc/self/mounts; on the host, before and after, no such
 --         line, and the directory is gone.
 local casulo = require "casulo"

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Goal:   one process seen from both sides of a PID namespace. Michael is inside and thinks that he is alone; Dwight is
 --         outside, watches him, and could intervene at any time.
--- Run:    eval "$(make -s env)"; sudo -E lua5.4 examples/06-two-views.lua
+-- Run:    make && eval "$(make -s env)"; sudo -E lua5.4 examples/06-two-views.lua
 -- Expect: Michael is PID 1 to himself, sees one process and can signal nobody else; to Dwight he has another PID, both of
 --         which the kernel lists (NSpid), and a signal from Dwight ends him.
 local casulo = require "casulo"
@@ -31,6 +31,8 @@ local pid = assert(sys.clone(sys.CLONE_NEWPID | sys.CLONE_NEWNS, function()
   sys.read(to_michael, 1) -- blissfully ignorant, for as long as Dwight lives
 end))
 
+from_michael:close() -- what is left open is his: his end would end our read
+to_michael:close()
 sys.read(to_dwight, 1)
 print(("Dwight:  his PID is %d, mine is %d"):format(pid, dwight))
 print(("Dwight:  the kernel lists both of his: %s"):format(

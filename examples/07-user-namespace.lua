@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- Goal:   root inside a user namespace without being root outside.
--- Run:    eval "$(make -s env)"; lua5.4 examples/07-user-namespace.lua        (no sudo)
+-- Run:    make && eval "$(make -s env)"; lua5.4 examples/07-user-namespace.lua        (no sudo)
 -- Expect: uid 0 inside, with the maps that say whom it stands for; it may mount, and still not read what only the host's
 --         root may; a file that it makes belongs, outside, to the user who ran it.
 local casulo = require "casulo"

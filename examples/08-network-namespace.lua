@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- Goal:   a network namespace: nothing but a loopback, and that is down until it is brought up.
--- Run:    eval "$(make -s env)"; lua5.4 examples/08-network-namespace.lua     (with or without sudo)
+-- Run:    make && eval "$(make -s env)"; lua5.4 examples/08-network-namespace.lua     (with or without sudo)
 -- Expect: the host's interfaces; inside, lo only, first down, then up.
 local casulo = require "casulo"
 local recipes, sys = casulo.recipes, casulo.sys

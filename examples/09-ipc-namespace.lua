@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- Goal:   an IPC namespace: a System V message queue that exists inside only.
--- Run:    eval "$(make -s env)"; lua5.4 examples/09-ipc-namespace.lua         (with or without sudo)
+-- Run:    make && eval "$(make -s env)"; lua5.4 examples/09-ipc-namespace.lua         (with or without sudo)
 -- Expect: one queue more inside after it is made; outside, as many as before, and the queue is gone with its namespace.
 local casulo = require "casulo"
 local sys = casulo.sys

@@ -229,8 +229,58 @@ describe("a container", function()
 
   it("makes no system call while a plan is made or explained", function()
     if not support.has "strace" then return support.cannot_run "strace is not installed" end
-    local box = casulo.container { rootfs = "/nonexistent", command = { "/bin/true" } }
-    assert.is_truthy(box:explain():find "pivot_root")
+    local trace = support.tmpdir() .. "/trace"
+    local status = support.sh(([[strace -f -o %s $LUA -e '
+      local casulo = require "casulo"
+      local box = casulo.container { rootfs = "/nonexistent", hostname = "x", mounts = { { type = "bind", source = "/etc", target = "/etc" } } }
+      collectgarbage "stop"
+      box:explain() -- what is gathered once is gathered now
+      io.stderr:write "begin\n"
+      for _ = 1, 100 do box:explain() end
+      io.stderr:write "end\n"']]):format(trace))
+    assert.are.equal(0, status)
+    local between = support.read_file(trace):match 'write%(2, "begin\\n".-\n(.-)%d+ +write%(2, "end\\n"'
+    for line in between:gmatch "[^\n]+" do
+      assert.is_truthy(line:find "brk%(" or line:find "m[un]?[nm]map%(" or line:find "mremap%(", line) -- memory for the text
+    end
+  end)
+
+  support.each_identity("takes any target, also those that it uses names like", function()
+    local mounts = {}
+    for i, target in ipairs { "/root", "/socket", "/caller", "/tmp", "/tmp", "/dev/shm", "/a/b", "/a", "/a/b" } do
+      mounts[i] = { type = "tmpfs", target = target, size = ("%dk"):format(4 * i) }
+    end
+    local text = output("for d in /root /socket /caller /tmp /dev/shm /a /a/b; do df -k $d | tail -n 1; done", { mounts = mounts })
+    local sizes = {}
+    for size in text:gmatch "none%s+(%d+)" do sizes[#sizes + 1] = size end
+    assert.are.equal("4 8 12 20 24 32 36", table.concat(sizes, " "))
+  end)
+
+  support.each_identity("never mounts through a link of /proc, whoever made it", function()
+    local data, victim = support.tmpdir(), support.tmpdir()
+    local open <close> = assert(sys.open(victim, sys.O_RDONLY | sys.O_DIRECTORY))
+    for name, target in pairs { fd = "/proc/self/fd/" .. open:fileno(), cwd = "/proc/self/cwd", root = "/proc/1/root" } do
+      assert(sys.symlink(target, ("%s/%s"):format(data, name)))
+      for _, kind in ipairs { "tmpfs", "bind" } do
+        local box = casulo.container { rootfs = support.rootfs(), command = { "/bin/true" }, mounts = {
+          { type = "bind", source = data, target = "/data" },
+          { type = kind, source = kind == "bind" and "/etc/passwd" or nil, target = ("/data/%s/PWNED"):format(name) },
+        } }
+        local result, err = box:run()
+        assert.is_nil(result)
+        assert.are.same({ "openat2", sys.ELOOP }, { err.call, err.errno }, tostring(err))
+      end
+    end
+    assert.are.same({}, sys.scandir(victim))
+  end)
+
+  it("finds its root below a directory that only the caller may enter, with ranges of ids", function()
+    if not support.needs_root() then return end
+    local private = support.tmpdir()
+    local root = casulo.rootfs.busybox(private .. "/root")
+    assert(sys.chmod(private, 448))
+    assert.are.equal("0", output("id -u", { rootfs = root, namespaces = { "user", "pid", "mount" },
+      uid_map = { { 0, 100000, 65536 } }, gid_map = { { 0, 100000, 65536 } } }))
   end)
 end)
 

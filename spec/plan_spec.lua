@@ -160,6 +160,35 @@ describe("unshared", function()
     assert.is_truthy(tostring(long):find "xxxx")
   end)
 
+  it("brings every failure back, wherever the child is by then", function()
+    if not support.needs_root() then return end
+    for _, case in ipairs {
+      { { recipes.private_mounts(), recipes.pivot_root(support.rootfs()), function() error "boom" end }, "boom" },
+      { { function() end, { "mount", nil, nil, nil, nil } }, "bad argument #2" },
+      { { function() end, { "frob" } }, "no such call" },
+      { { recipes.private_mounts }, "meant to be called" },
+    } do
+      local result, err = casulo.unshared({ "mount" }, case[1], { stdin = "null" })
+      assert.is_nil(result)
+      assert.is_truthy(tostring(err):find(case[2]), tostring(err))
+    end
+    assert.error_matches(function() casulo.unshared({}, { recipes.private_mounts(), nil, { "chdir", "/" } }) end, "item 2.*got nil")
+    assert.error_matches(function() casulo.unshared({}, { function() end, { "setsid", phase = "born" } }) end, "no phase born")
+  end)
+
+  it("undoes what was done before the child, and what the child says how to, when a later step fails", function()
+    local path = support.tmpdir() .. "/made"
+    for _, phase in ipairs { "before", "child" } do
+      local result = casulo.unshared({}, { { "mkdir", path, 493, phase = phase, undo = { "rmdir", path } }, { "chdir", "/nope" } })
+      assert.is_nil(result)
+      assert.is_nil(sys.stat(path), phase)
+    end
+    local result = casulo.unshared({}, { { "mkdir", path, 493, phase = "before", undo = { "rmdir", path } },
+      { "setsid" }, { "chdir", "/nope", phase = "after" } })
+    assert.is_nil(result)
+    assert.is_nil(sys.stat(path))
+  end)
+
   it("brings back which call failed, whoever ran it", function()
     for _, extra in ipairs { { function() end }, {} } do
       local result, err = casulo.unshared({}, { { "chdir", "/nonexistent" }, extra })

@@ -227,6 +227,23 @@ describe("a clone with a program", function()
     assert.are.same({ pid, "exit", 3 }, { sys.waitpid(pid) })
   end)
 
+  test("is refused when its steps change while they are packed", function()
+    local steps, looked = {}, 0
+    for i = 1, 4 do steps[i] = { "chdir", "/" } end
+    -- a finalizer, as it may run at any allocation
+    local function change() steps[3][2] = ("/"):rep(1 << 16) end
+    for _ = 1, 200 do
+      steps[3][2] = "/"
+      setmetatable({}, { __gc = function() looked = looked + 1 change() end })
+      collectgarbage("step", 0)
+      pcall(sys.program, steps)
+      collectgarbage()
+    end
+    assert.is_true(looked > 0)
+    raises("not an option of prctl", sys.program, { { "prctl", 16, 4096 } }) -- PR_GET_NAME writes where it is told
+    raises("numbers are equal", sys.program, { { "dup2", 1, 1 } })
+  end)
+
   test("does not wait in poll, for the kernel would count the time down where the program keeps it", function()
     local message = select(2, pcall(sys.program, { { "poll", {}, 100 } }))
     assert.is_truthy(message:find("step 1, poll, argument 2: 100 is not between 0 and 0", 1, true), message)

@@ -111,22 +111,22 @@ local function mount_list(checked)
   local list = {}
   if checked.standard_mounts then
     list = {
-      { type = "sysfs", target = "/sys" },
-      { type = "tmpfs", target = "/dev", mode = "755", mode_why = "only root may add to it", devices = true,
+      { type = "sysfs", target = "/sys", name = "sysfs" },
+      { type = "tmpfs", target = "/dev", name = "dev", mode = "755", mode_why = "only root may add to it", devices = true,
         why = "a /dev with nothing of the host's in it" },
-      { type = "devpts", target = "/dev/pts" },
-      { type = "tmpfs", target = "/dev/shm", mode = "1777", mode_why = "everyone may write, and remove only what is theirs",
+      { type = "devpts", target = "/dev/pts", name = "devpts" },
+      { type = "tmpfs", target = "/dev/shm", name = "shm", mode = "1777", mode_why = "everyone may write, and remove only what is theirs",
         why = "where POSIX shared memory lives" },
       -- last: where it is in sight, a link in the root may lead through /proc/self/fd to what is still open
-      { type = "proc", target = "/proc" },
+      { type = "proc", target = "/proc", name = "proc" },
     }
-    for _, mount in ipairs(list) do mount.is_standard = true end
   end
   table.move(checked.mounts, 1, #checked.mounts, #list + 1, list)
   local mounts = require "casulo.recipes.mounts"
   for i, mount in ipairs(list) do
-    -- the position keeps the names of values apart, whatever the targets are
-    list[i] = setmetatable({ name = ("mount %d %s"):format(i, mount.target), attributes = mounts.attributes(mount) }, { __index = mount })
+    -- the position keeps the names of the values apart, whatever the targets are
+    local name = mount.name or ("mount %d %s"):format(i, mount.target)
+    list[i] = setmetatable({ is_standard = mount.name, name = name, attributes = mounts.attributes(mount) }, { __index = mount })
   end
   return list
 end
