@@ -29,6 +29,7 @@ build = {
     ["casulo.foreground"] = "lua/casulo/foreground.lua",
     ["casulo.hint"] = "lua/casulo/hint.lua",
     ["casulo.host"] = "lua/casulo/host.lua",
+    ["casulo.layout"] = "lua/casulo/layout.lua",
     ["casulo.nearest"] = "lua/casulo/nearest.lua",
     ["casulo.plan"] = "lua/casulo/plan.lua",
     ["casulo.process"] = "lua/casulo/process.lua",

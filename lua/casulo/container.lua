@@ -4,7 +4,7 @@
 -- @module casulo.container
 
 local description = require "casulo.description"
-local detached = require "casulo.recipes.detached"
+local layout = require "casulo.layout"
 local life = require "casulo.recipes.life"
 local plan = require "casulo.plan"
 local sys = require "casulo.sys"
@@ -15,9 +15,6 @@ local CLONE_FLAGS = {
   user = sys.CLONE_NEWUSER, pid = sys.CLONE_NEWPID, mount = sys.CLONE_NEWNS, uts = sys.CLONE_NEWUTS,
   ipc = sys.CLONE_NEWIPC, net = sys.CLONE_NEWNET, cgroup = sys.CLONE_NEWCGROUP, time = sys.CLONE_NEWTIME,
 }
-
-local NOSUID, NODEV, NOEXEC = sys.MOUNT_ATTR_NOSUID, sys.MOUNT_ATTR_NODEV, sys.MOUNT_ATTR_NOEXEC
-local SAFE = NOSUID | NODEV | NOEXEC
 
 local container = {}
 local Container = {}
@@ -41,194 +38,6 @@ local function environment(checked, host)
   for name, value in pairs(env) do list[#list + 1] = ("%s=%s"):format(name, value) end
   table.sort(list)
   return list, env.PATH
-end
-
--- Each kind of mount → how it is made while the host is in sight. `name` is the value that will hold it.
-local MAKE = {}
-
-function MAKE.bind(name, mount)
-  return detached.clone_tree(name, mount.source, "what is bound in, while the host's tree is in sight", mount)
-end
-
-function MAKE.tmpfs(name, mount)
-  local settings = { { "mode", mount.mode or "1777", mount.mode_why or "who may write at its top" } }
-  if mount.size then settings[2] = { "size", mount.size, "as large as it may grow" } end
-  return detached.filesystem(name, "tmpfs", settings, mount.attributes | NOSUID | NODEV, mount.why or "a file system in memory")
-end
-
--- The kernel lets the owner of a user namespace mount what shows another namespace only if that is its own, too.
-function MAKE.proc(name, mount, checked)
-  if checked.new.user and not checked.new.pid then
-    return detached.clone_tree(name, "/proc", "the host's /proc: the PID namespace is the host's, too",
-      { readonly = mount.readonly, nosuid = true, nodev = true, noexec = true })
-  end
-  local settings = mount.hidepid and { { "hidepid", tostring(mount.hidepid), "users see no processes but their own" } } or {}
-  return detached.filesystem(name, "proc", settings, mount.attributes | SAFE,
-    "a /proc that shows the PID namespace of its maker; made while the host's is in sight, as the kernel asks in a user namespace")
-end
-
-function MAKE.sysfs(name, mount, checked)
-  if checked.new.user and not checked.new.net then
-    return detached.clone_tree(name, "/sys", "the host's /sys: the network namespace is the host's, too",
-      { readonly = true, nosuid = true, nodev = true, noexec = true })
-  end
-  return detached.filesystem(name, "sysfs", {}, mount.attributes | SAFE | sys.MOUNT_ATTR_RDONLY,
-    "a /sys that shows this network namespace; read-only, for it reaches the host's devices")
-end
-
-local function maps_tty_group(checked, host)
-  if not checked.new.user then return host.has_tty_group end
-  for _, range in ipairs(checked.gid_map) do
-    if range[1] <= 5 and 5 < range[1] + range[3] then return true end
-  end
-  return false
-end
-
-function MAKE.devpts(name, mount, checked, host)
-  local settings = {
-    { "ptmxmode", "0666", "everyone inside may open a new terminal" },
-    { "mode", "0620", "and its group may write to it, as write(1) does" },
-  }
-  if maps_tty_group(checked, host) then settings[3] = { "gid", "5", "that group is tty" } end
-  return detached.filesystem(name, "devpts", settings, mount.attributes | NOSUID | NOEXEC, "terminals of its own, numbered from 0")
-end
-
-function MAKE.mqueue(name, mount)
-  return detached.filesystem(name, "mqueue", {}, mount.attributes | SAFE, "the POSIX message queues of this IPC namespace")
-end
-
-function MAKE.cgroup2(name, mount)
-  return detached.filesystem(name, "cgroup2", {}, mount.attributes | SAFE, "the cgroups of this cgroup namespace")
-end
-
-local ATTACH_WHY = {
-  proc = "ps shows what is here: only this container's processes", sysfs = "the kernel's devices, to look at",
-  devpts = "where terminals appear", bind = "the host's files in their place, found inside the container's root",
-}
-
--- The mounts of the container in the order in which they are attached: the standard ones, then the description's.
-local function mount_list(checked)
-  local list = {}
-  if checked.standard_mounts then
-    list = {
-      { type = "sysfs", target = "/sys", name = "sysfs" },
-      { type = "tmpfs", target = "/dev", name = "dev", mode = "755", mode_why = "only root may add to it", devices = true,
-        why = "a /dev with nothing of the host's in it" },
-      { type = "devpts", target = "/dev/pts", name = "devpts" },
-      { type = "tmpfs", target = "/dev/shm", name = "shm", mode = "1777", mode_why = "everyone may write, and remove only what is theirs",
-        why = "where POSIX shared memory lives" },
-      -- last: where it is in sight, a link in the root may lead through /proc/self/fd to what is still open
-      { type = "proc", target = "/proc", name = "proc" },
-    }
-  end
-  table.move(checked.mounts, 1, #checked.mounts, #list + 1, list)
-  local mounts = require "casulo.recipes.mounts"
-  for i, mount in ipairs(list) do
-    -- the position keeps the names of the values apart, whatever the targets are
-    local name = mount.name or ("mount %d %s"):format(i, mount.target)
-    list[i] = setmetatable({ is_standard = mount.name, name = name, attributes = mounts.attributes(mount) }, { __index = mount })
-  end
-  return list
-end
-
--- While the host is in sight: a clone of each device, read-only, so that a chmod inside does not reach the host's.
-local function make_devices()
-  local steps = {}
-  for _, node in ipairs(require "casulo.recipes.devices".NODES) do
-    steps[#steps + 1] = detached.clone_tree("device " .. node, "/dev/" .. node,
-      "a device of the host that does no harm", { readonly = true })
-  end
-  return steps
-end
-
-local function attach_devices(made)
-  local devices = require "casulo.recipes.devices"
-  local steps = {}
-  for _, node in ipairs(devices.NODES) do
-    local path = "/dev/" .. node
-    steps[#steps + 1] = detached.mount_point(path, true, made)
-    steps[#steps + 1] = detached.attach("device " .. node, path, "the device in its place")
-  end
-  steps[#steps + 1] = devices.links "/dev"
-  return steps
-end
-
-local function is_within(path, list, before)
-  for i = 1, before - 1 do
-    if path:sub(1, #list[i].target + 1) == list[i].target .. "/" then return true end
-  end
-  return false
-end
-
--- What was made below a place can no longer be seen once something is mounted there.
-local function forget_below(target, made)
-  for path in pairs(made) do
-    if path:sub(1, #target + 1) == target .. "/" then made[path] = nil end
-  end
-end
-
--- Inside the new root: first the places that lie in the root itself, so that it can be made read-only before anything
--- else is attached to it; then the mounts, each with its place if that lies in an earlier one.
-local function attach_all(checked, list)
-  local steps, made = {}, {}
-  local function place(mount)
-    return detached.mount_point(mount.target, mount.is_file, made)
-  end
-  for i, mount in ipairs(list) do
-    if not is_within(mount.target, list, i) then steps[#steps + 1] = place(mount) end
-  end
-  if checked.readonly then
-    steps[#steps + 1] = {
-      { "mount_setattr", sys.AT_FDCWD, "/", sys.AT_RECURSIVE, string.pack("=I8I8I8I8", sys.MOUNT_ATTR_RDONLY, 0, 0, 0),
-        why = "the root is read-only, before anything else is attached to it" },
-    }
-  end
-  for i, mount in ipairs(list) do
-    local why = ATTACH_WHY[mount.type] or "the mount in its place"
-    if mount.is_standard then
-      if is_within(mount.target, list, i) then steps[#steps + 1] = place(mount) end
-      steps[#steps + 1] = detached.attach(mount.name, mount.target, why)
-    else
-      local is_nested = is_within(mount.target, list, i)
-      steps[#steps + 1] = detached.attach_carefully(mount.name, mount.target, is_nested, mount.is_file, why)
-    end
-    forget_below(mount.target, made)
-    if mount.devices then steps[#steps + 1] = attach_devices(made) end
-  end
-  return steps
-end
-
-local function become_root(checked)
-  if not checked.new.user or checked.own_maps then return {} end
-  local first = { uid = checked.uid_map[1][1], gid = checked.gid_map[1][1] }
-  return {
-    require "casulo.recipes.users".become(first,
-      "root inside from here on: before, this process could still read what only its caller may; "
-        .. "from here, new files get owners that the maps know"),
-    life.die_with_caller "the kernel forgets that request when the ids change",
-  }
-end
-
-local function file_system_steps(checked, host)
-  local list = mount_list(checked)
-  local root = checked.rootfs:gsub("/*$", "/") -- a directory, and nothing else, has a name that ends so
-  local steps = {
-    require "casulo.recipes.mounts".private_mounts(),
-    detached.clone_tree("root", root, "the tree that becomes /, while the host's is in sight"),
-  }
-  local function step(item) steps[#steps + 1] = item end
-  for _, mount in ipairs(list) do
-    if mount.type == "bind" then step(MAKE.bind(mount.name, mount)) end
-  end
-  if checked.standard_mounts then step(make_devices()) end
-  step(detached.attach_root(root, host.root == "initramfs"))
-  step(become_root(checked))
-  for _, mount in ipairs(list) do
-    if mount.type ~= "bind" then step(MAKE[mount.type](mount.name, mount, checked, host)) end
-  end
-  step(detached.enter_root(host.root == "initramfs"))
-  step(attach_all(checked, list))
-  return steps
 end
 
 local function join_steps(checked)
@@ -293,7 +102,7 @@ function container.plan(checked, host, redirected)
     life.umask(18, "whoever started casulo: the places made here get usual modes"),
     map_steps(checked),
     join,
-    file_system_steps(checked, host),
+    layout.steps(checked, host),
     checked.new.net and require "casulo.recipes.network".loopback() or {},
     names_steps(checked),
     user_steps(checked, host),
