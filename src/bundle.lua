@@ -8,10 +8,12 @@ local MODULES = {
   "failure", "hint", "explain", -- for a start that fails because no more files can be opened
 }
 
+-- Each as a string of its own, which costs next to nothing to read: what a run does not need is not unpacked.
 local parts = {}
 for i, name in ipairs(MODULES) do
-  local file <close> = assert(io.open(("lua/casulo/%s.lua"):format((name:gsub("%.", "/")))))
-  parts[i] = ("package.preload['casulo.%s'] = function(...) %s\nend\n"):format(name, file:read "a")
+  local chunk = assert(loadfile(("lua/casulo/%s.lua"):format((name:gsub("%.", "/")))))
+  parts[i] = ("package.preload['casulo.%s'] = function(...) return load(%q, '=casulo.%s', 'b')(...) end\n"):format(
+    name, string.dump(chunk, true), name)
 end
 local chunk = assert(load(table.concat(parts), "=casulo"))
 local output <close> = assert(io.open(arg[1], "wb"))
