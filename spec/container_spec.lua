@@ -274,6 +274,16 @@ describe("a container", function()
     assert.are.same({}, sys.scandir(victim))
   end)
 
+  support.each_identity("is entered by chroot over an initramfs, from which nobody can pivot away", function()
+    rawset(casulo.host, "root", "initramfs") -- the calls are as good on this host; only there they are needed
+    local box = sh "cd /; cd ../../..; ls; ls -d /proc/[0-9]* | wc -l"
+    local text, result = box:explain(), assert(box:run())
+    rawset(casulo.host, "root", nil)
+    assert.is_nil(text:find "pivot_root%(")
+    assert.is_truthy(text:find("chroot(\".\")", 1, true))
+    assert.is_truthy(result.stdout:find "^[%l\n]*bin\n" and not result.stdout:find "usr", result.stdout .. result.stderr)
+  end)
+
   it("finds its root below a directory that only the caller may enter, with ranges of ids", function()
     if not support.needs_root() then return end
     local private = support.tmpdir()
