@@ -45,6 +45,7 @@ build = {
     ["casulo.rootfs"] = "lua/casulo/rootfs.lua",
     ["casulo.streams"] = "lua/casulo/streams.lua",
     ["casulo.unshared"] = "lua/casulo/unshared.lua",
+    ["casulo.version"] = "lua/casulo/version.lua",
   },
   install = { bin = { casulo = "bin/casulo" } },
 }

@@ -131,13 +131,13 @@ static int sys_fcntl(lua_State *L) {
 
 /*** Makes a pipe.
 @function pipe2
-@tparam integer flags O_NONBLOCK, or 0
+@tparam[opt=0] integer flags O_NONBLOCK
 @return descriptor,descriptor the end to read and the end to write
 @see pipe2(2)
 */
 static int sys_pipe2(lua_State *L) {
   arg_count(L, 1);
-  int flags = arg_int(L, 1) | O_CLOEXEC, fds[2];
+  int flags = arg_int_or(L, 1, 0) | O_CLOEXEC, fds[2];
   int *reader = descriptor_new(L), *writer = descriptor_new(L);
   int result = pipe2(fds, flags), err = errno;
   if (result == -1) return sys_failure(L, err, "pipe2");

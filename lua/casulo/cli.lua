@@ -198,7 +198,7 @@ end
 
 local function version(arguments)
   if arguments[1] then mistake("version takes no arguments, got %q", arguments[1]) end
-  say(require "casulo"._VERSION .. "\n")
+  say(require "casulo.version" .. "\n")
   return 0
 end
 

@@ -11,7 +11,7 @@ local recipes = require "casulo.recipes"
 for _, subject in ipairs(recipes.SUBJECTS) do require("casulo.recipes." .. subject) end
 
 return {
-  _VERSION = "casulo 0.1",
+  _VERSION = require "casulo.version",
   sys = require "casulo.sys",
   container = require "casulo.container".new,
   rootfs = require "casulo.rootfs",
