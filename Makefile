@@ -23,11 +23,18 @@ NEEDED = gcc make pkg-config lua5.4 liblua5.4-dev busybox-static
 NEEDED_BY_TESTS = lua-busted luarocks strace iproute2
 NEEDED_BY_LINT = lua-check clang clang-tidy libclang-rt-14-dev valgrind
 
-all: build/casulo/sys.so build/command.luac
+LIBLUA = $(shell pkg-config --variable=libdir lua5.4 2>/dev/null)/liblua5.4.a
+
+all: build/casulo/sys.so build/command.luac build/bin/casulo
 
 build/casulo/sys.so: $(SOURCES) $(HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(SHARED) -o $@ $(SOURCES) $(LDFLAGS)
+
+# The command without the line editor that the system's interpreter loads; bin/casulo does the same, more slowly.
+build/bin/casulo: src/command/casulo.c $(SOURCES) $(HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(WARNINGS) $(LUA_CFLAGS) -o $@ src/command/casulo.c $(SOURCES) $(LIBLUA) -lm -ldl -Wl,-E $(LDFLAGS)
 
 build/command.luac: src/bundle.lua $(MODULES)
 	@mkdir -p $(@D)
@@ -81,7 +88,7 @@ doc:
 env:
 	@echo 'export LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$${LUA_PATH:-;}"'
 	@echo 'export LUA_CPATH="$(CURDIR)/build/?.so;$${LUA_CPATH:-;}"'
-	@echo 'export PATH="$(CURDIR)/bin:$$PATH"'
+	@echo 'export PATH="$(CURDIR)/build/bin:$$PATH"'
 
 INSTALLED_LUA = $(DESTDIR)$(PREFIX)/share/lua/5.4
 INSTALLED_LIB = $(DESTDIR)$(PREFIX)/lib/lua/5.4
@@ -90,7 +97,8 @@ install: all
 	cd lua && find casulo -name '*.lua' -exec install -D -m 644 {} $(INSTALLED_LUA)/{} \;
 	install -D -m 755 build/casulo/sys.so $(INSTALLED_LIB)/casulo/sys.so
 	install -D -m 644 build/command.luac $(INSTALLED_LIB)/casulo/command.luac
-	install -D -m 755 bin/casulo $(DESTDIR)$(PREFIX)/bin/casulo
+	install -D -m 644 bin/casulo $(INSTALLED_LIB)/casulo/command.lua
+	install -D -m 755 build/bin/casulo $(DESTDIR)$(PREFIX)/bin/casulo
 
 uninstall:
 	rm -rf $(INSTALLED_LUA)/casulo $(INSTALLED_LIB)/casulo $(DESTDIR)$(PREFIX)/bin/casulo
