@@ -28,7 +28,6 @@ local function parse_bind(description, text)
   append(description, "mounts", { type = "bind", source = source, target = target, readonly = mode == "ro" })
 end
 
-local SWITCHES = { readonly = true, nosuid = true, nodev = true, noexec = true }
 local TRUTH = { ["true"] = true, ["false"] = false }
 
 local function parse_mount(description, text)
@@ -36,7 +35,7 @@ local function parse_mount(description, text)
   for item in text:gmatch "[^,]+" do
     local name, value = item:match "^(%w+)=(.*)$"
     if value == nil then name, value = item, true
-    elseif SWITCHES[name] and TRUTH[value] ~= nil then value = TRUTH[value] end
+    elseif require "casulo.recipes.mounts".ATTRIBUTES[name] and TRUTH[value] ~= nil then value = TRUTH[value] end
     mount[name] = value
   end
   mount.hidepid = mount.hidepid and math.tointeger(tonumber(mount.hidepid)) or mount.hidepid

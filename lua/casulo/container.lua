@@ -168,7 +168,8 @@ local function prepared(self, redirected)
   local key = ("%s %s %s"):format(redirected.stdin, redirected.stdout, redirected.stderr)
   if not self.programs[key] then
     local the_plan = container.plan(self.checked, self.host, redirected)
-    self.programs[key] = { plan = the_plan, program = sys.program(the_plan:phase "child"), steps = the_plan:phase "child" }
+    local steps = the_plan:phase "child"
+    self.programs[key] = { plan = the_plan, program = sys.program(steps), steps = steps }
   end
   return self.programs[key]
 end
@@ -189,7 +190,7 @@ end
 -- @tparam[opt] table options `stdin`, `stdout`, `stderr`, `timeout`, in place of the description's
 -- @treturn process or nil and an error, when the command never ran
 function Container:start(options)
-  local process, err = start(self, options)
+  local process, err = start(self, options) -- no tail call: an error names the line that called this function
   return process, err
 end
 

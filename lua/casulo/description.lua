@@ -6,6 +6,8 @@
 -- `container.mounts[2].target: expected an absolute path, got "tmp"`.
 -- @module casulo.description
 
+local mounts = require "casulo.recipes.mounts"
+
 local description = {}
 
 local function shown(value)
@@ -172,7 +174,6 @@ local function check_namespaces(value, path, host)
   return new, joined
 end
 
-local ATTRIBUTES = { readonly = "boolean", nosuid = "boolean", nodev = "boolean", noexec = "boolean" }
 local MOUNT_TYPES = { -- the fields of each, beside type, target and the attributes
   bind = { source = true }, tmpfs = { size = true, mode = true },
   proc = { hidepid = true }, sysfs = {}, devpts = {}, mqueue = {}, cgroup2 = {},
@@ -180,7 +181,7 @@ local MOUNT_TYPES = { -- the fields of each, beside type, target and the attribu
 
 local function mount_fields(kind)
   local fields = { type = true, target = true }
-  for name in pairs(ATTRIBUTES) do fields[name] = true end
+  for name in pairs(mounts.ATTRIBUTES) do fields[name] = true end
   for name in pairs(MOUNT_TYPES[kind]) do fields[name] = true end
   return fields
 end
@@ -209,7 +210,7 @@ local function check_mount(value, path)
   check.table(value, path, mount_fields(value.type))
   local mount = { type = value.type, target = check.absolute(value.target, path .. ".target") }
   if mount.target == "/" then error(path .. ".target: / is the root itself (see rootfs)", 0) end
-  for name in pairs(ATTRIBUTES) do
+  for name in pairs(mounts.ATTRIBUTES) do
     if value[name] ~= nil then mount[name] = check.boolean(value[name], ("%s.%s"):format(path, name)) end
   end
   if value.type == "bind" then

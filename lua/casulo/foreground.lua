@@ -63,13 +63,6 @@ local function next_signal(signals)
   return number, code == sys.SI_KERNEL
 end
 
-function Forwarder:milliseconds_left()
-  if next(self.doubtful) then return 10 end
-  local process = self.process
-  if not process.deadline or process.timed_out then return -1 end
-  return math.max(0, math.ceil((process.deadline - sys.clock_gettime(sys.CLOCK_MONOTONIC)) * 1000))
-end
-
 --- Runs a container and forwards signals to it.
 -- @tparam container box
 -- @treturn table result, or nil and an error
@@ -87,7 +80,7 @@ return function(box)
   local forwarder = setmetatable({ process = process, doubtful = {} }, Forwarder)
   while true do
     local entries = { { fd = signals, events = sys.POLLIN }, { fd = process.pidfd, events = sys.POLLIN } }
-    sys.poll(entries, forwarder:milliseconds_left())
+    sys.poll(entries, next(forwarder.doubtful) and 10 or process:milliseconds_left())
     if entries[1].revents ~= 0 then
       local number, from_kernel = next_signal(signals)
       if number and number ~= sys.SIGTSTP then forwarder:forward(number, from_kernel) end

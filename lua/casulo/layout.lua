@@ -158,12 +158,11 @@ local function attach_all(checked, list)
     }
   end
   for i, mount in ipairs(list) do
-    local why = ATTACH_WHY[mount.type] or "the mount in its place"
+    local why, is_nested = ATTACH_WHY[mount.type] or "the mount in its place", is_within(mount.target, list, i)
     if mount.is_standard then
-      if is_within(mount.target, list, i) then steps[#steps + 1] = place(mount) end
+      if is_nested then steps[#steps + 1] = place(mount) end
       steps[#steps + 1] = detached.attach(mount.name, mount.target, why)
     else
-      local is_nested = is_within(mount.target, list, i)
       steps[#steps + 1] = detached.attach_carefully(mount.name, mount.target, is_nested, mount.is_file, why)
     end
     forget_below(mount.target, made)

@@ -18,7 +18,7 @@ local function now() return sys.clock_gettime(sys.CLOCK_MONOTONIC) end
 local closing = {
   __close = function(values)
     for _, value in pairs(values) do
-      if type(value) == "userdata" then getmetatable(value).__close(value) end
+      if type(value) == "userdata" then streams.release(value) end
     end
   end,
 }
@@ -141,7 +141,12 @@ function Process:kill(signal)
   return ok, message, errno
 end
 
-local function milliseconds_until(moment)
+--- How long to wait at most before `wait` has something to do again: until the timeout, or until a moment before it.
+-- @tparam[opt] number moment seconds of CLOCK_MONOTONIC
+-- @treturn integer milliseconds; -1 for no end
+function Process:milliseconds_left(moment)
+  local deadline = not self.timed_out and self.deadline or nil
+  if deadline and (not moment or deadline < moment) then moment = deadline end
   if not moment then return -1 end
   return math.max(0, math.min(math.ceil((moment - now()) * 1000), 0x7fffffff))
 end
@@ -203,9 +208,7 @@ function Process:wait(seconds)
   local patience = seconds and now() + seconds
   capture_rest(self)
   while true do
-    local moment = self.deadline and not self.timed_out and self.deadline or nil
-    if patience and (not moment or patience < moment) then moment = patience end
-    local ended = streams.poll(self.pidfd, self.captured, milliseconds_until(moment))
+    local ended = streams.poll(self.pidfd, self.captured, self:milliseconds_left(patience))
     if ended then
       finish(self)
       return outcome(self)
@@ -227,7 +230,7 @@ function Process:close()
     self.result = reap(self)
   end
   for _, name in ipairs { "stdin", "stdout", "stderr", "pidfd" } do
-    if self[name] then getmetatable(self[name]).__close(self[name]) end
+    if self[name] then streams.release(self[name]) end
   end
   streams.close(self.captured)
 end

@@ -7,10 +7,13 @@ local sys = require "casulo.sys"
 
 local streams = {}
 
-local NUMBERS = { stdin = 0, stdout = 1, stderr = 2 }
+local NAMES = { "stdin", "stdout", "stderr" }
 local CHUNK, LARGEST_PIPE = 65536, 1048576 -- what a pipe holds, and what it can be made to (fs.pipe-max-size)
 
-local function release(descriptor) getmetatable(descriptor).__close(descriptor) end
+--- Closes a descriptor, if it is open.
+-- @tparam descriptor descriptor
+function streams.release(descriptor) getmetatable(descriptor).__close(descriptor) end
+local release = streams.release
 
 -- Above the standard streams, so that no dup2 overwrites the source of a later one.
 local function above_standard(descriptor) return sys.fcntl(descriptor, sys.F_DUPFD_CLOEXEC, 3) end
@@ -66,7 +69,7 @@ function streams.open(settings)
     opened.err = require "casulo.failure".new { message = message, errno = errno }
     return opened
   end
-  for name in pairs(NUMBERS) do
+  for _, name in ipairs(NAMES) do
     local setting = settings[name]
     if setting and setting ~= "inherit" then
       local ok, message, errno = open_one(opened, name, setting)

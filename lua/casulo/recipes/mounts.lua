@@ -84,7 +84,8 @@ function mounts.tmpfs(target, options)
   }
 end
 
-local ATTRIBUTES = {
+--- The attributes of a mount by the names that options and descriptions have for them.
+mounts.ATTRIBUTES = {
   readonly = sys.MOUNT_ATTR_RDONLY, nosuid = sys.MOUNT_ATTR_NOSUID,
   nodev = sys.MOUNT_ATTR_NODEV, noexec = sys.MOUNT_ATTR_NOEXEC,
 }
@@ -102,7 +103,7 @@ function mounts.bind(source, target, options)
       why = "the same files in a second place, with what is mounted below them" },
   }
   for name in pairs(options or {}) do
-    if not ATTRIBUTES[name] then error(("bind: unknown option %s; known: readonly nosuid nodev noexec"):format(tostring(name)), 2) end
+    if not mounts.ATTRIBUTES[name] then error(("bind: unknown option %s; known: readonly nosuid nodev noexec"):format(tostring(name)), 2) end
   end
   local attributes = mounts.attributes(options)
   if attributes ~= 0 then
@@ -117,7 +118,7 @@ end
 -- @treturn integer
 function mounts.attributes(options)
   local attributes = 0
-  for name, bit in pairs(ATTRIBUTES) do
+  for name, bit in pairs(mounts.ATTRIBUTES) do
     if options and options[name] then attributes = attributes | bit end
   end
   return attributes
