@@ -143,6 +143,8 @@ describe("a process", function()
     local p <close> = assert(box("cat", { stdin = "pipe" }):start())
     assert.error_matches(function() p:kill "NOPE" end, "kill: unknown signal NOPE")
     assert.error_matches(function() box("true"):start { stdot = "pipe" } end, 'start: unknown field "stdot"; did you mean stdout?')
+    assert.error_matches(function() box("true"):run(5) end, "process_spec.lua:%d+: start: expected a table, got 5")
+    assert.error_matches(function() box("true"):run { stdin = "pipe" } end, "process_spec.lua:%d+: run: stdin: nobody could write")
     assert.error_matches(function() box("true"):run { timeout = -1 } end, "start.timeout: expected seconds above 0")
   end)
 

@@ -198,7 +198,7 @@ end
 -- @tparam[opt] table options as for `start`
 -- @treturn table result, or nil and an error, when the command never ran
 function Container:run(options)
-  if (options and options.stdin or self.checked.stdin) == "pipe" then
+  if (type(options) == "table" and options.stdin or self.checked.stdin) == "pipe" then
     error('run: stdin: nobody could write to the pipe; start gives it, or take "null", a file or a descriptor', 2)
   end
   local process <close>, err = start(self, options)
