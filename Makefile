@@ -14,6 +14,8 @@ PREFIX = /usr/local
 CFLAGS = -O2 -g
 WARNINGS = -Wall -Wextra -Werror
 SHARED = $(CFLAGS) $(WARNINGS) -fPIC -shared -fvisibility=hidden $(LUA_CFLAGS)
+FREESTANDING = -ffreestanding -fno-stack-protector -fno-asynchronous-unwind-tables -fno-pie -no-pie -nostdlib -static \
+  -Wl,-z,noseparate-code -Wl,-z,norelro -Wl,--build-id=none -s
 SOURCES = $(wildcard src/*.c)
 HEADERS = $(wildcard src/*.h)
 MODULES = $(shell find lua -name '*.lua')
@@ -27,12 +29,17 @@ LIBLUA = $(shell pkg-config --variable=libdir lua5.4 2>/dev/null)/liblua5.4.a
 
 all: build/casulo/sys.so build/command.luac build/bin/casulo
 
-build/casulo/sys.so: $(SOURCES) $(HEADERS)
+# A program of its own without a C library: PID 1 of containers. casulo.sys carries it inside.
+build/casulo-init: src/init/casulo-init.c src/walk.c src/clone3.c $(HEADERS)
+	@mkdir -p $(@D)
+	$(CC) -O2 $(WARNINGS) $(FREESTANDING) -o $@ $(filter %.c,$^)
+
+build/casulo/sys.so: $(SOURCES) $(HEADERS) build/casulo-init
 	@mkdir -p $(@D)
 	$(CC) $(SHARED) -o $@ $(SOURCES) $(LDFLAGS)
 
 # The command without the line editor that the system's interpreter loads; bin/casulo does the same, more slowly.
-build/bin/casulo: src/command/casulo.c $(SOURCES) $(HEADERS)
+build/bin/casulo: src/command/casulo.c $(SOURCES) $(HEADERS) build/casulo-init
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARNINGS) $(LUA_CFLAGS) -o $@ src/command/casulo.c $(SOURCES) $(LIBLUA) -lm -ldl -Wl,-E $(LDFLAGS)
 
@@ -74,10 +81,10 @@ test: test-packages
 	$(give_back)
 	@eval "$$($(MAKE) -s env)" && $(BUSTED)
 
-lint: lint-packages
+lint: lint-packages build/casulo-init
 	@sh src/lint.sh "$(LUA_CFLAGS)"
 
-sanitize: lint-packages
+sanitize: lint-packages build/casulo-init
 	@sh src/sanitize.sh "$(LUA_CFLAGS)"
 
 doc:
@@ -92,16 +99,17 @@ env:
 
 INSTALLED_LUA = $(DESTDIR)$(PREFIX)/share/lua/5.4
 INSTALLED_LIB = $(DESTDIR)$(PREFIX)/lib/lua/5.4
+INSTALLED_BIN = $(DESTDIR)$(PREFIX)/bin
 
 install: all
 	cd lua && find casulo -name '*.lua' -exec install -D -m 644 {} $(INSTALLED_LUA)/{} \;
 	install -D -m 755 build/casulo/sys.so $(INSTALLED_LIB)/casulo/sys.so
 	install -D -m 644 build/command.luac $(INSTALLED_LIB)/casulo/command.luac
 	install -D -m 644 bin/casulo $(INSTALLED_LIB)/casulo/command.lua
-	install -D -m 755 build/bin/casulo $(DESTDIR)$(PREFIX)/bin/casulo
+	install -D -m 755 build/bin/casulo $(INSTALLED_BIN)/casulo
 
 uninstall:
-	rm -rf $(INSTALLED_LUA)/casulo $(INSTALLED_LIB)/casulo $(DESTDIR)$(PREFIX)/bin/casulo
+	rm -rf $(INSTALLED_LUA)/casulo $(INSTALLED_LIB)/casulo $(INSTALLED_BIN)/casulo
 
 clean:
 	rm -rf build doc/api casulo src/*.o

@@ -110,7 +110,7 @@ static int sys_dup2(lua_State *L) {
 /*** Duplicates a descriptor (close-on-exec), or reads and sets its flags.
 @function fcntl
 @tparam descriptor fd
-@tparam integer command F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL or F_SETFL
+@tparam integer command F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_ADD_SEALS or F_GET_SEALS
 @tparam[opt=0] integer value
 @treturn descriptor|integer the copy, or the flags
 @see fcntl(2)
@@ -123,8 +123,10 @@ static int sys_fcntl(lua_State *L) {
     int result = fcntl(fd, command, value), err = errno;
     return sys_descriptor(L, copy, result, err, "fcntl %d", fd);
   }
-  luaL_argcheck(L, command == F_GETFD || command == F_SETFD || command == F_GETFL || command == F_SETFL, 2,
-                "expected F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL or F_SETFL");
+  static const int known[] = { F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_ADD_SEALS, F_GET_SEALS };
+  bool is_known = false;
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++) is_known = is_known || command == known[i];
+  luaL_argcheck(L, is_known, 2, "expected F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_ADD_SEALS or F_GET_SEALS");
   int result = fcntl(fd, command, value), err = errno;
   return sys_integer(L, result, err, "fcntl %d", fd);
 }

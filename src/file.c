@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -65,10 +66,27 @@ static int sys_openat2(lua_State *L) {
   return sys_descriptor(L, descriptor, fd, err, "openat2 %s", path);
 }
 
+/*** Makes a file without a name, in memory, close-on-exec.
+@function memfd_create
+@tparam string name for those who look
+@tparam integer flags MFD_…
+@treturn descriptor
+@see memfd_create(2)
+*/
+static int sys_memfd_create(lua_State *L) {
+  arg_count(L, 2);
+  const char *name = arg_string(L, 1);
+  unsigned flags = arg_uint(L, 2) | MFD_CLOEXEC;
+  int *descriptor = descriptor_new(L);
+  int fd = memfd_create(name, flags), err = errno;
+  return sys_descriptor(L, descriptor, fd, err, "memfd_create %s", name);
+}
+
 static const luaL_Reg functions[] = {
   { "open", sys_open },
   { "openat", sys_openat },
   { "openat2", sys_openat2 },
+  { "memfd_create", sys_memfd_create },
   { NULL, NULL },
 };
 

@@ -6,6 +6,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -46,6 +47,16 @@ struct pollfd *arg_pollfds(lua_State *L, int index, size_t *count);
 /* Whether an option of prctl is one that casulo knows. None of them makes the kernel write into memory. */
 int prctl_takes_integers(int option);
 
+/* A request of ioctl that casulo knows: what it points to, or a size of 0 where it takes an integer. */
+struct ioctl_request {
+  unsigned number;
+  size_t size;
+  const char *structure;
+  bool opens; /* what it returns is a descriptor */
+};
+const struct ioctl_request *ioctl_request(unsigned number);
+#define IOCTL_EXPECTED "not a request of ioctl that casulo knows"
+
 /* Descriptors: made closed, so that nothing can fail once the kernel has opened one. */
 int *descriptor_new(lua_State *L);
 int sys_descriptor(lua_State *L, int *descriptor, int fd, int saved_errno, const char *format, ...);
@@ -59,10 +70,13 @@ void open_mount(lua_State *L);
 void open_process(lua_State *L);
 void open_wait(lua_State *L);
 void open_signal(lua_State *L);
+void open_seccomp(lua_State *L);
 void open_identity(lua_State *L);
 void open_names(lua_State *L);
-void open_network(lua_State *L);
+void open_ioctl(lua_State *L);
+void open_socket(lua_State *L);
 void open_program(lua_State *L);
+void open_image(lua_State *L);
 void open_clone(lua_State *L);
 void open_constants(lua_State *L);
 

@@ -4,18 +4,9 @@
 #include "pack.h"
 
 #include <fcntl.h>
-#include <limits.h>
-#include <net/if.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
-#include <time.h>
 
 #include "lib.h"
 
@@ -23,7 +14,8 @@
  *   s string   S string or nil   n string, then its length   b bytes, then their number   B struct ifreq
  *   i int   P option of prctl   u unsigned   l unsigned long   I id, -1 for unchanged   d descriptor   D descriptor or nil
  *   v list of strings   g list of group ids   m signal set, no old set, its size   h disposition, likewise
- *   p list of struct pollfd   t 0, not to wait   and, taking no argument: e empty string, E AT_EMPTY_PATH
+ *   p list of struct pollfd   t milliseconds   r a number of bytes to read   f filter of seccomp
+ *   w bytes to send, c the descriptors to send with them   and, taking no argument: e empty string, E AT_EMPTY_PATH
  *   o, x flags of a call that opens a descriptor, which becomes close-on-exec
  * What stands past `|` may be absent, for 0. */
 static const struct call calls[] = {
@@ -35,10 +27,12 @@ static const struct call calls[] = {
   { "dup2", SYS_dup3, "dd" },
   { "execve", SYS_execve, "svv" },
   { "fchdir", SYS_fchdir, "d" },
+  { "fcntl", SYS_fcntl, "di|l" },
   { "fexecve", SYS_execveat, "devvE" },
   { "fsconfig", SYS_fsconfig, "duSSD" },
   { "fsmount", SYS_fsmount, "dxu" },
   { "fsopen", SYS_fsopen, "sx" },
+  { "getpid", SYS_getpid, "" },
   { "ioctl", SYS_ioctl, "duB" },
   { "mkdirat", SYS_mkdirat, "dsu" },
   { "mknodat", SYS_mknodat, "dsu|u" },
@@ -48,9 +42,13 @@ static const struct call calls[] = {
   { "open_tree", SYS_open_tree, "dso" },
   { "openat2", SYS_openat2, "dsb" },
   { "openat", SYS_openat, "dso|u" },
+  { "pidfd_open", SYS_pidfd_open, "i|u" },
   { "pivot_root", SYS_pivot_root, "ss" },
   { "poll", SYS_ppoll, "pt" },
   { "prctl", SYS_prctl, "Pl|lll" },
+  { "read", SYS_read, "dr" },
+  { "seccomp", SYS_seccomp, "uuf" },
+  { "sendmsg", SYS_sendmsg, "dwc|u" },
   { "setdomainname", SYS_setdomainname, "n" },
   { "setgroups", SYS_setgroups, "g" },
   { "sethostname", SYS_sethostname, "n" },
@@ -67,226 +65,6 @@ static const struct call calls[] = {
   { "unshare", SYS_unshare, "u" },
   { "write", SYS_write, "db" },
 };
-
-static int wrong_step(lua_State *L, const struct packing *p, const char *what) {
-  return luaL_error(L, "program: step %d, %s, argument %d: %s", p->step, p->call->name, p->argument, what);
-}
-
-/* A finalizer may change the steps between the passes; what no longer fits is refused. */
-static _Noreturn void changed(lua_State *L) {
-  luaL_error(L, "program: the steps changed while they were packed");
-  abort();
-}
-
-/* Raw: what a metamethod gives could differ the second time. */
-static int raw_field(lua_State *L, int index, const char *name) {
-  index = lua_absindex(L, index);
-  lua_pushstring(L, name);
-  return lua_rawget(L, index);
-}
-
-static void *keep(lua_State *L, struct packing *p, const void *bytes, size_t size) {
-  size_t offset = (p->used + 15) & ~(size_t)15;
-  p->used = offset + size;
-  if (!p->packed) return NULL;
-  if (p->used > p->room) changed(L);
-  return memcpy(p->bytes + offset, bytes, size);
-}
-
-static void emit(struct packing *p, long value) { p->op.arg[p->filled++] = value; }
-static void emit_kept(lua_State *L, struct packing *p, const void *bytes, size_t size) {
-  emit(p, (long)keep(L, p, bytes, size));
-}
-
-/* The index of the value that `ref "name"`, on top of the stack, stands for; 0 when it is no ref. */
-static int value_of_ref(lua_State *L, struct packing *p) {
-  if (lua_type(L, -1) != LUA_TTABLE) return 0;
-  if (raw_field(L, -1, "ref") == LUA_TNIL) {
-    lua_pop(L, 1);
-    return 0;
-  }
-  if (lua_type(L, -1) != LUA_TSTRING) wrong_step(L, p, "ref needs a name");
-  lua_pushvalue(L, -1);
-  if (lua_rawget(L, p->names) == LUA_TNIL) { /* no earlier step has this name: an input */
-    lua_pop(L, 1);
-    if (p->packed) changed(L);
-    lua_pushinteger(L, p->count + ++p->inputs);
-    lua_pushvalue(L, -2);
-    lua_pushvalue(L, -2);
-    lua_rawset(L, p->names);
-  }
-  int value = (int)lua_tointeger(L, -1);
-  lua_pop(L, 2);
-  return value;
-}
-
-static void pack_integer(lua_State *L, struct packing *p, lua_Integer least, lua_Integer most) {
-  lua_Integer integer;
-  int value = value_of_ref(L, p);
-  if (value) {
-    p->op.from[p->filled] = (short)value;
-    emit(p, 0);
-    return;
-  }
-  const char *wrong = integer_of(L, lua_gettop(L), least, most, &integer);
-  if (wrong) wrong_step(L, p, wrong);
-  emit(p, (long)integer);
-}
-
-/* O_CLOEXEC is SOCK_CLOEXEC and OPEN_TREE_CLOEXEC; FSOPEN_CLOEXEC is FSMOUNT_CLOEXEC. */
-static void pack_opening(lua_State *L, struct packing *p, long cloexec) {
-  pack_integer(L, p, 0, INT_MAX);
-  p->op.arg[p->filled - 1] |= cloexec;
-}
-
-static void pack_descriptor(lua_State *L, struct packing *p) {
-  int fd;
-  if (lua_type(L, -1) == LUA_TUSERDATA && fd_of(L, lua_gettop(L), &fd)) emit(p, fd);
-  else pack_integer(L, p, INT_MIN, INT_MAX);
-}
-
-static void pack_string(lua_State *L, struct packing *p, bool with_length) {
-  const char *string, *wrong = string_of(L, lua_gettop(L), &string);
-  if (wrong) wrong_step(L, p, wrong);
-  emit_kept(L, p, string, strlen(string) + 1);
-  if (with_length) emit(p, (long)strlen(string));
-}
-
-static void pack_bytes(lua_State *L, struct packing *p) {
-  size_t size;
-  if (lua_type(L, -1) != LUA_TSTRING) wrong_step(L, p, "expected a string");
-  const char *bytes = lua_tolstring(L, -1, &size);
-  emit_kept(L, p, bytes, size);
-  emit(p, (long)size);
-}
-
-/* The kernel writes an answer into it, so its size matters. */
-static void pack_ifreq(lua_State *L, struct packing *p) {
-  if (lua_type(L, -1) != LUA_TSTRING || lua_rawlen(L, -1) != sizeof(struct ifreq))
-    wrong_step(L, p, "struct ifreq has 40 bytes");
-  if (p->op.from[1] || (p->op.arg[1] != SIOCGIFFLAGS && p->op.arg[1] != SIOCSIFFLAGS)) {
-    p->argument--;
-    wrong_step(L, p, "expected SIOCGIFFLAGS or SIOCSIFFLAGS");
-  }
-  emit_kept(L, p, lua_tostring(L, -1), sizeof(struct ifreq));
-}
-
-static void pack_strings(lua_State *L, struct packing *p) {
-  int top = lua_gettop(L);
-  char **strings;
-  size_t count;
-  const char *wrong = strings_of(L, top, &strings, &count);
-  if (wrong) wrong_step(L, p, wrong);
-  for (size_t i = 0; i < count; i++) strings[i] = keep(L, p, strings[i], strlen(strings[i]) + 1);
-  emit_kept(L, p, strings, (count + 1) * sizeof *strings);
-  lua_settop(L, top);
-}
-
-static void pack_gids(lua_State *L, struct packing *p) {
-  int top = lua_gettop(L);
-  gid_t *gids;
-  size_t count;
-  const char *wrong = gids_of(L, top, &gids, &count);
-  if (wrong) wrong_step(L, p, wrong);
-  emit(p, (long)count);
-  emit_kept(L, p, gids, count * sizeof *gids);
-  lua_settop(L, top);
-}
-
-/* The kernel's signal set is one 64-bit word; the C library's is longer. */
-static void pack_signals(lua_State *L, struct packing *p) {
-  sigset_t set;
-  const char *wrong = signals_of(L, lua_gettop(L), &set);
-  if (wrong) wrong_step(L, p, wrong);
-  emit_kept(L, p, &set, _NSIG / CHAR_BIT);
-  emit(p, 0);
-  emit(p, _NSIG / CHAR_BIT);
-}
-
-static void pack_disposition(lua_State *L, struct packing *p) {
-  struct { uint64_t handler, flags, restorer, mask; } action = { 0 }; /* the kernel's struct sigaction */
-  lua_Integer handler;
-  const char *wrong = integer_of(L, lua_gettop(L), (intptr_t)SIG_DFL, (intptr_t)SIG_IGN, &handler);
-  if (wrong) wrong_step(L, p, wrong);
-  action.handler = (uint64_t)handler;
-  emit_kept(L, p, &action, sizeof action);
-  emit(p, 0);
-  emit(p, _NSIG / CHAR_BIT);
-}
-
-static void pack_pollfd(lua_State *L, struct packing *p, struct pollfd *where) {
-  struct pollfd entry = { 0 };
-  lua_Integer events;
-  if (lua_type(L, -1) != LUA_TTABLE) wrong_step(L, p, "expected a list of { fd = …, events = … }");
-  raw_field(L, -1, "events");
-  if (integer_of(L, -1, 0, SHRT_MAX, &events)) wrong_step(L, p, "field events: expected an integer");
-  entry.events = (short)events;
-  raw_field(L, -2, "fd");
-  int value = value_of_ref(L, p);
-  if (value && value <= p->count) wrong_step(L, p, "field fd: the result of a step cannot stand here");
-  if (!value && !fd_of(L, -1, &entry.fd)) wrong_step(L, p, "field fd: expected a descriptor");
-  if (where) *where = entry;
-  if (value && where && p->patches >= p->patches_room) changed(L);
-  if (value && where) p->packed->patch[p->patches] = (struct patch){ .fd = &where->fd, .value = value };
-  if (value) p->patches++;
-  lua_pop(L, 2);
-}
-
-static void pack_pollfds(lua_State *L, struct packing *p) {
-  static const struct pollfd none[16];
-  int top = lua_gettop(L);
-  size_t count;
-  const char *wrong = list_of(L, top, &count);
-  if (!wrong && count > sizeof none / sizeof *none) wrong = "too many descriptors";
-  if (wrong) wrong_step(L, p, wrong);
-  struct pollfd *fds = keep(L, p, none, count * sizeof *fds);
-  for (size_t i = 0; i < count; i++) {
-    lua_rawgeti(L, top, (lua_Integer)i + 1);
-    pack_pollfd(L, p, fds ? &fds[i] : NULL);
-    lua_pop(L, 1);
-  }
-  emit(p, (long)fds);
-  emit(p, (long)count);
-}
-
-/* Only 0: the kernel counts a longer time down where it is kept, and the next start would wait less. */
-static void pack_no_time(lua_State *L, struct packing *p) {
-  static const struct timespec none;
-  lua_Integer milliseconds;
-  const char *wrong = integer_of(L, lua_gettop(L), 0, 0, &milliseconds);
-  if (wrong) wrong_step(L, p, wrong);
-  emit_kept(L, p, &none, sizeof none);
-}
-
-/* One argument, on top of the stack. */
-static void pack_argument(lua_State *L, struct packing *p, char kind) {
-  bool is_nil = lua_isnil(L, -1);
-  switch (kind) {
-    case 'S': case 'D': if (is_nil) { emit(p, 0); break; }
-      if (kind == 'D') pack_descriptor(L, p); else pack_string(L, p, false);
-      break;
-    case 's': pack_string(L, p, false); break;
-    case 'n': pack_string(L, p, true); break;
-    case 'b': pack_bytes(L, p); break;
-    case 'B': pack_ifreq(L, p); break;
-    case 'i': pack_integer(L, p, INT_MIN, INT_MAX); break;
-    case 'P': pack_integer(L, p, INT_MIN, INT_MAX);
-      if (!prctl_takes_integers((int)p->op.arg[0])) wrong_step(L, p, "not an option of prctl that casulo knows");
-      break;
-    case 'u': pack_integer(L, p, 0, UINT_MAX); break;
-    case 'l': pack_integer(L, p, 0, INT64_MAX); break;
-    case 'I': pack_integer(L, p, -1, (lua_Integer)UINT_MAX - 1); break;
-    case 'o': pack_opening(L, p, O_CLOEXEC); break;
-    case 'x': pack_opening(L, p, FSOPEN_CLOEXEC); break;
-    case 'd': pack_descriptor(L, p); break;
-    case 'v': pack_strings(L, p); break;
-    case 'g': pack_gids(L, p); break;
-    case 'm': pack_signals(L, p); break;
-    case 'h': pack_disposition(L, p); break;
-    case 'p': pack_pollfds(L, p); break;
-    case 't': pack_no_time(L, p); break;
-  }
-}
 
 static void refuse_further(lua_State *L, struct packing *p, int step) {
   lua_Integer last = p->argument + 1;
@@ -372,8 +150,17 @@ void pack_step(lua_State *L, struct packing *p, int step) {
   }
   lua_pop(L, 1);
   memset(&p->op, 0, sizeof p->op);
+  p->kept_mask = 0;
   p->op.nr = p->call->nr;
   p->filled = 0;
   pack_arguments(L, p, step);
   pack_outcomes(L, p, step);
+}
+
+void keep_op(lua_State *L, struct packing *p) {
+  struct op *op = p->packed ? &p->packed->program.op[p->step - 1] : NULL;
+  if (op) *op = p->op;
+  for (int i = 0; i < p->filled; i++)
+    if (p->kept_mask & 1U << i) note_pointer(L, p, op ? &op->arg[i] : NULL);
+  if (p->op.into_from) note_pointer(L, p, op ? &op->into : NULL);
 }

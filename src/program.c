@@ -11,30 +11,31 @@
 
 static void pack_steps(lua_State *L, struct packing *p) {
   p->used = 0;
-  p->patches = 0;
+  p->pointers = 0;
   for (p->step = 1; p->step <= p->count; p->step++) {
     lua_rawgeti(L, 1, p->step);
     pack_step(L, p, lua_gettop(L));
     lua_pop(L, 1);
-    if (!p->packed) continue;
-    p->packed->program.op[p->step - 1] = p->op;
-    p->packed->name[p->step - 1] = p->call->name;
+    keep_op(L, p);
+    if (p->packed) p->packed->name[p->step - 1] = p->call->name;
   }
 }
 
-/* One block: the struct, the ops, the values, the names, the patches, the bytes. */
+static size_t aligned(size_t size) { return (size + 15) & ~(size_t)15; }
+
+/* One block: the struct, the names, where pointers stand; then the ops, the values, the bytes. */
 static struct packed *new_packed(lua_State *L, const struct packing *p) {
-  size_t count = (size_t)p->count, values = count + (size_t)p->inputs, patches = (size_t)p->patches;
+  size_t count = (size_t)p->count, values = count + (size_t)p->inputs;
   struct packed *packed;
-  size_t fixed = sizeof *packed + count * sizeof *packed->program.op + values * sizeof *packed->program.value +
-                 count * sizeof *packed->name + patches * sizeof *packed->patch;
-  packed = lua_newuserdatauv(L, fixed + 16 + p->used, 2);
-  memset(packed, 0, fixed);
-  *packed = (struct packed){ .program.count = p->count, .inputs = p->inputs, .patches = p->patches };
-  packed->program.op = (void *)(packed + 1);
+  size_t own = aligned(sizeof *packed + count * sizeof *packed->name + (size_t)p->pointers * sizeof *packed->pointer);
+  size_t fixed = aligned(count * sizeof *packed->program.op + values * sizeof *packed->program.value);
+  packed = lua_newuserdatauv(L, own + fixed + p->used, 2);
+  memset(packed, 0, own + fixed + p->used);
+  *packed = (struct packed){ .program.count = p->count, .inputs = p->inputs, .pointers = p->pointers, .size = fixed + p->used };
+  packed->name = (void *)(packed + 1);
+  packed->pointer = (void *)(packed->name + count);
+  packed->program.op = (void *)((char *)packed + own);
   packed->program.value = (void *)(packed->program.op + count);
-  packed->name = (void *)(packed->program.value + values);
-  packed->patch = (void *)(packed->name + count);
   return packed;
 }
 
@@ -57,8 +58,8 @@ static int sys_program(lua_State *L) {
   luaL_argcheck(L, p.inputs < SHRT_MAX / 2, 1, "too many inputs");
   p.packed = new_packed(L, &p);
   p.room = p.used;
-  p.patches_room = p.patches;
-  p.bytes = (char *)(((uintptr_t)(p.packed->patch + p.patches) + 15) & ~(uintptr_t)15);
+  p.pointers_room = p.pointers;
+  p.bytes = (char *)p.packed->program.op + (p.packed->size - p.used);
   pack_steps(L, &p);
   lua_pushvalue(L, p.names);
   lua_setiuservalue(L, -2, 1);
@@ -87,8 +88,6 @@ void program_bind(lua_State *L, int program_index, int values_index) {
     lua_pop(L, 1);
   }
   lua_pop(L, 1);
-  for (int i = 0; i < packed->patches; i++)
-    *packed->patch[i].fd = (int)packed->program.value[packed->patch[i].value - 1];
 }
 
 /*** What the steps of the last run returned, as far as it came; a failure is minus its errno.

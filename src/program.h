@@ -4,21 +4,18 @@
 #define CASULO_PROGRAM_H
 
 #include <lua.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "walk.h"
-
-/* The descriptor inside a struct pollfd, which is known only when the program starts. */
-struct patch {
-  int *fd;
-  int value;
-};
 
 struct packed {
   struct program program;
   const char **name; /* of each step's call */
-  int inputs, patches;
+  int inputs, pointers;
   bool busy; /* between binding and the child's last step: a `born` function may not start it again */
-  struct patch *patch;
+  uint32_t *pointer; /* where a pointer into the steps' own memory stands, in bytes from the first op */
+  size_t size;       /* of the ops, the values and the bytes, which lie in this order */
 };
 
 void program_bind(lua_State *L, int program_index, int values_index);

@@ -25,8 +25,11 @@ int luaopen_casulo_sys(lua_State *L) {
   open_signal(L);
   open_identity(L);
   open_names(L);
-  open_network(L);
+  open_seccomp(L);
+  open_ioctl(L);
+  open_socket(L);
   open_program(L);
+  open_image(L);
   open_clone(L);
   open_constants(L);
   return 1;

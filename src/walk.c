@@ -44,20 +44,29 @@ UNINSTRUMENTED static bool accepted(const struct op *op, long result) {
   return false;
 }
 
-UNINSTRUMENTED _Noreturn void walk(struct program *program) {
+UNINSTRUMENTED bool walk_steps(struct program *program, int first, int last) {
   struct record *record = &program->record;
-  for (int i = 0; i < program->count; i++) {
+  for (int i = first; i < last; i++) {
     const struct op *op = &program->op[i];
     long a[WALK_ARGS];
     for (int k = 0; k < WALK_ARGS; k++) a[k] = op->from[k] ? program->value[op->from[k] - 1] : op->arg[k];
+    if (op->into) *op->into = (int)program->value[op->into_from - 1];
     *(volatile int *)&record->at = i + 1;
     long result = raw_call(op->nr, a[0], a[1], a[2], a[3], a[4], a[5]);
     program->value[i] = result;
     if (accepted(op, result)) continue;
     record->error = result < 0 ? (int)-result : 0;
     record->failed = i + 1;
-    for (;;) raw_call(SYS_exit_group, 125, 0, 0, 0, 0, 0);
+    return false;
   }
-  record->done = true;
-  for (;;) raw_call(SYS_exit_group, 0, 0, 0, 0, 0, 0);
+  return true;
+}
+
+UNINSTRUMENTED _Noreturn void walk(struct program *program) {
+  int status = 125;
+  if (walk_steps(program, 0, program->count)) {
+    program->record.done = true;
+    status = 0;
+  }
+  for (;;) raw_call(SYS_exit_group, status, 0, 0, 0, 0, 0);
 }

@@ -11,6 +11,8 @@ enum { WALK_ARGS = 6, WALK_TOLERATED = 4 };
 struct op {
   long nr;
   long arg[WALK_ARGS];
+  int *into;             /* where a structure holds a descriptor that is known only now, or NULL */
+  short into_from;       /* 1 + the index of its value */
   short from[WALK_ARGS]; /* 1 + an index into `value` that takes the place of `arg`, or 0 */
   int tolerate[WALK_TOLERATED];
   long expect;
@@ -34,6 +36,11 @@ struct program {
 };
 
 long raw_call(long nr, long a, long b, long c, long d, long e, long f);
+
+/* The steps from the first, counted from 0, to before the last. False when one failed, as the record says. */
+bool walk_steps(struct program *program, int first, int last);
+
+/* All of them; ends with the process. */
 _Noreturn void walk(struct program *program);
 
 #endif

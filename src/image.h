@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ * What casulo-init is told: it lies at the end of its own file, where the kernel loads it with the rest. */
+#ifndef CASULO_IMAGE_H
+#define CASULO_IMAGE_H
+
+#include <stdint.h>
+
+#include "walk.h"
+
+#define IMAGE_MAGIC 0x696e692d6f6c7573ULL
+
+/* The steps, their values and their bytes follow it; pointers are those of casulo-init's own memory. */
+struct image {
+  _Alignas(16) uint64_t magic;
+  int fork;     /* how many steps it walks itself; a child walks the others, and it stays to look after that. All: it becomes the command */
+  int report;   /* the descriptor that the record and the results go to when the command is started, or cannot be */
+  int control;  /* the descriptor whose end the caller has, or -1: a byte lets the container outlive it */
+  int is_init;  /* PID 1: it ends the others when the command has ended */
+  int64_t grace; /* milliseconds between TERM and KILL for them */
+  struct program program;
+};
+
+#endif

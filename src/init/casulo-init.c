@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+/* casulo-init: what a container's process executes when it does not become the command at once. Three things with one loop:
+ *
+ *   PID 1       starts the command, forwards signals to it, reaps what is orphaned, ends the others when it has ended
+ *   joiner      enters the namespaces of a container that runs, starts a command there, and stands for it outside
+ *   gate        waits for a word of the caller, then becomes the command, or starts it as PID 1 does
+ *
+ * What it does is a program of the same kind as the caller's child walks, which lies at the end of its file. It has no C
+ * library, no heap and nothing of the host in its memory: from inside a container one may look into its PID 1. */
+#include <linux/prctl.h>
+#include <linux/sched.h>
+#include <linux/signal.h>
+#include <linux/signalfd.h>
+#include <linux/time_types.h>
+#include <linux/wait.h>
+#include <poll.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+
+#include "../clone3.h"
+#include "../image.h"
+
+/* The start of the last segment of the file, for the caller to fill in. */
+static volatile struct image image __attribute__((section(".data"), used)) = { .magic = IMAGE_MAGIC };
+#define IMAGE ((struct image *)&image)
+
+enum { FAILED = 125, NO_CHILD = 10, NOBODY = 3 }; /* ECHILD, ESRCH */
+
+#if defined(__x86_64__)
+__asm__(".globl _start\n_start: xorl %ebp, %ebp\n andq $-16, %rsp\n call run\n hlt\n");
+#elif defined(__aarch64__)
+__asm__(".globl _start\n_start: mov x29, xzr\n mov x30, xzr\n bl run\n brk #1\n");
+#endif
+
+static _Noreturn void end(int status) {
+  for (;;) raw_call(SYS_exit_group, status, 0, 0, 0, 0, 0);
+}
+
+static long send_signal(long pid, int number) { return raw_call(SYS_kill, pid, number, 0, 0, 0, 0); }
+
+static long milliseconds(void) {
+  struct __kernel_timespec now = { 0 };
+  raw_call(SYS_clock_gettime, 1 /* CLOCK_MONOTONIC */, (long)&now, 0, 0, 0, 0);
+  return (long)(now.tv_sec * 1000 + now.tv_nsec / 1000000);
+}
+
+/* The record, then the results: together they fit a pipe, and one write. */
+static void report(void) {
+  const struct program *program = &IMAGE->program;
+  struct { const void *base; size_t size; } parts[] = {
+    { &program->record, sizeof program->record }, { program->value, (size_t)program->count * sizeof *program->value },
+  };
+  raw_call(SYS_writev, IMAGE->report, (long)parts, 2, 0, 0, 0);
+}
+
+static _Noreturn void fail(void) {
+  report();
+  end(FAILED);
+}
+
+static void walk_command(void *arg) {
+  (void)arg;
+  walk_steps(&IMAGE->program, IMAGE->fork, IMAGE->program.count);
+  end(FAILED);
+}
+
+/* The child shares this memory until it executes, and this process waits for that. */
+static long start_command(void) {
+  _Alignas(16) char stack[8192];
+  struct program *program = &IMAGE->program;
+  struct clone_args args = {
+    .flags = CLONE_VM | CLONE_VFORK, .exit_signal = SIGCHLD, .stack = (uintptr_t)stack, .stack_size = sizeof stack,
+  };
+  long pid = clone3_on_stack(&args, walk_command, NULL);
+  if (pid < 0) {
+    program->record.failed = IMAGE->fork + 1;
+    program->record.error = (int)-pid;
+  } else if (!program->record.failed && !program->op[program->record.at - 1].is_final) {
+    program->record.failed = program->record.at; /* it was killed on the way */
+    program->record.error = 125;                 /* ECANCELED */
+  }
+  if (program->record.failed) fail();
+  report();
+  return pid;
+}
+
+/* → the command's status, once it has ended; -1 before */
+static int reap(long command) {
+  int status = -1;
+  for (;;) {
+    int raw = 0;
+    long pid = raw_call(SYS_wait4, -1, (long)&raw, WNOHANG | __WALL, 0, 0, 0);
+    if (pid <= 0) return status;
+    if (pid == command) status = raw;
+  }
+}
+
+/* Waits for signals that are blocked, and for the caller's word, where one is still expected. */
+static int next_signal(int signals, long patience) {
+  struct pollfd fds[2] = { { .fd = signals, .events = POLLIN }, { .fd = IMAGE->control, .events = POLLIN } };
+  struct __kernel_timespec time = { .tv_sec = patience / 1000, .tv_nsec = patience % 1000 * 1000000 };
+  raw_call(SYS_ppoll, (long)fds, 2, patience < 0 ? 0 : (long)&time, 0, 0, 0);
+  if (fds[1].revents) {
+    char byte;
+    if (raw_call(SYS_read, IMAGE->control, (long)&byte, 1, 0, 0, 0) == 1)
+      raw_call(SYS_prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0, 0);
+    raw_call(SYS_close, IMAGE->control, 0, 0, 0, 0, 0); /* which the caller notices */
+    IMAGE->control = -1;
+  }
+  struct signalfd_siginfo info;
+  if (!(fds[0].revents & POLLIN)) return 0;
+  return raw_call(SYS_read, signals, (long)&info, sizeof info, 0, 0, 0) == sizeof info ? (int)info.ssi_signo : 0;
+}
+
+/* What a terminal sends is meant for all that run in its foreground. */
+static void forward(long command, int number) {
+  send_signal(number == SIGINT || number == SIGQUIT ? -command : command, number);
+}
+
+static void end_others(int signals) {
+  if (send_signal(-1, SIGTERM) == -NOBODY) return;
+  send_signal(-1, SIGCONT);
+  long deadline = milliseconds() + IMAGE->grace, left;
+  while (send_signal(-1, 0) != -NOBODY && (left = deadline - milliseconds()) > 0) {
+    next_signal(signals, left < 20 ? left : 20); /* those that came by `exec` are not our children, and end in silence */
+    reap(0);
+  }
+  send_signal(-1, SIGKILL);
+}
+
+/* As the command ended: by the same signal, where PID 1 is not immune to it. */
+static _Noreturn void end_as(int status) {
+  int number = status & 0x7f;
+  if (number && !IMAGE->is_init) {
+    unsigned long long none = 0;
+    raw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&none, 0, sizeof none, 0, 0);
+    send_signal(raw_call(SYS_getpid, 0, 0, 0, 0, 0, 0), number);
+  }
+  end(number ? 128 + number : status >> 8 & 0xff);
+}
+
+static _Noreturn void look_after(long command, int signals) {
+  for (;;) {
+    int number = next_signal(signals, -1), status;
+    if (number && number != SIGCHLD) forward(command, number);
+    status = reap(command);
+    if (status == -1) continue;
+    if (IMAGE->is_init) end_others(signals);
+    end_as(status);
+  }
+}
+
+static void close_all_but(int kept) {
+  if (kept > 0) raw_call(SYS_close_range, 0, kept - 1, 0, 0, 0, 0);
+  raw_call(SYS_close_range, kept + 1, ~0U, 0, 0, 0, 0);
+}
+
+__attribute__((used)) static _Noreturn void run(void) {
+  unsigned long long all = ~0ULL;
+  raw_call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0, 0);
+  raw_call(SYS_prctl, PR_SET_NAME, (long)"casulo-init", 0, 0, 0, 0);
+  raw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, 0, sizeof all, 0, 0);
+  if (!walk_steps(&IMAGE->program, 0, IMAGE->fork)) fail();
+  if (IMAGE->fork == IMAGE->program.count) end(FAILED); /* it had no step that becomes a command */
+  long command = start_command();
+  close_all_but(IMAGE->control);
+  look_after(command, (int)raw_call(SYS_signalfd4, -1, (long)&all, sizeof all, 02000000 /* SFD_CLOEXEC */, 0, 0));
+}
