@@ -222,15 +222,40 @@ describe("a description", function()
   it("refuses streams that are none, and times that are not above 0", function()
     local closed = io.open "/dev/null"
     closed:close()
-    for _, field in ipairs { "stdin", "stdout", "stderr" } do
-      for _, value in ipairs { "file", "", -1, 0.0, true, {}, closed } do
-        begins(("container.%s: expected \"inherit\", \"null\", \"pipe\", a file or a descriptor, got "):format(field),
+    for _, field in ipairs { "stdout", "stderr" } do
+      for _, value in ipairs { "file", "", -1, 0.0, 1 << 31, true, {}, closed } do
+        begins(("container.%s: expected \"inherit\", \"null\", \"pipe\", a function, a file or a descriptor, got "):format(field),
           refused { [field] = value })
       end
+    end
+    for _, value in ipairs { -1, 0.0, true, {}, print, closed } do
+      begins('container.stdin: expected "inherit", "null", "pipe", a text, a file or a descriptor, got ', refused { stdin = value })
     end
     for _, value in ipairs { 0, -1, -0.5, 0 / 0, 1 / 0, -1 / 0, "5", {}, true } do
       begins("container.timeout: expected seconds above 0, got ", refused { timeout = value })
     end
+  end)
+
+  it("refuses a text for stdin that was probably meant to be a keyword", function()
+    for text, keyword in pairs { nul = "null", NULL = "null", nulll = "null", Pipe = "pipe", pip = "pipe", piep = "pipe",
+      inherrit = "inherit", inherited = "inherit" } do
+      assert.are.equal(('container.stdin: "%s": did you mean "%s"? (a text like this goes through "pipe")'):format(text, keyword),
+        refused { stdin = text })
+    end
+    for _, text in ipairs { "", "hi", "line", "null\n", "pipe dream", "a\0b", ("x"):rep(1 << 20), "inherently not" } do
+      assert.are.equal(text, description.check(with_rootfs { stdin = text }, ROOT).stdin)
+    end
+  end)
+
+  it("refuses further descriptors that are none, and numbers out of range", function()
+    for _, number in ipairs { 0, 2, -1, 256, 3.5, "3" } do
+      begins("container.fds: expected numbers from 3 to 255 (0 to 2 are stdin, stdout and stderr), got ", refused { fds = { [number] = 1 } })
+    end
+    for _, value in ipairs { "null", "pipe", -1, 0.5, true, print, {} } do
+      begins("container.fds[7]: expected a file, a descriptor or its number, got ", refused { fds = { [7] = value } })
+    end
+    begins("container.fds: expected a table", refused { fds = 3 })
+    begins("container.detach: expected true or false", refused { detach = 1 })
   end)
 
   it("refuses a userdata of nobody's as a stream", function()
@@ -243,7 +268,7 @@ describe("a description", function()
       { { rootfs = nul }, ".rootfs: " }, { { command = { "x", nul } }, ".command[2]: " }, { { env = { A = nul } }, ".env.A: " },
       { { env = { [nul] = "x" } }, ".env: " }, { { inherit_env = { nul } }, ".inherit_env[1]: " },
       { { cwd = "/" .. nul }, ".cwd: " }, { { hostname = nul }, ".hostname: " }, { { domainname = nul }, ".domainname: " },
-      { { user = "7\0" }, ".user: " }, { { network = nul }, ".network: " }, { { stdin = nul }, ".stdin: " },
+      { { user = "7\0" }, ".user: " }, { { network = nul }, ".network: " }, { { stdout = nul }, ".stdout: " },
       { { namespaces = { nul } }, ".namespaces: " }, { { namespaces = { net = "/" .. nul } }, ".namespaces.net: " },
       { { [nul] = 1 }, ": unknown field " }, { mount { type = nul }, ".mounts[2].type: " },
       { mount { type = "tmpfs", target = "/" .. nul }, ".mounts[2].target: " },

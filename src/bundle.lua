@@ -3,7 +3,7 @@
 -- them than on the container. Usage: bundle.lua OUTPUT
 
 local MODULES = {
-  "version", "cli", "foreground", "description", "container", "layout", "host", "plan", "process", "streams", "recipes.mounts",
+  "version", "cli", "foreground", "check", "description", "container", "layout", "host", "plan", "process", "handle", "streams", "recipes.mounts",
   "recipes.detached", "recipes.life", "recipes.devices", "recipes.network", "recipes.names", "recipes.users",
   "failure", "hint", "explain", -- for a start that fails because no more files can be opened
 }

@@ -61,7 +61,7 @@ local function map_steps(checked)
 end
 
 -- A user namespace whose maps a process wrote itself has given up setgroups.
-local function user_steps(checked, host)
+local function user_steps(checked, host, detach)
   local user, denied = checked.user, checked.own_maps or not (checked.new.user or host.may_setgroups)
   if not user then
     if denied then return {} end
@@ -70,7 +70,7 @@ local function user_steps(checked, host)
   local groups = user.groups or not denied and {} or nil
   return {
     require "casulo.recipes.users".become({ uid = user.uid, gid = user.gid, groups = groups }),
-    life.die_with_caller "the kernel forgets that request when the ids change",
+    detach and {} or life.die_with_caller "the kernel forgets that request when the ids change",
   }
 end
 
@@ -89,15 +89,15 @@ function container.is_container(value) return getmetatable(value) == Container e
 --- The plan of a container: steps from a checked description and the facts of a host. Makes no system call.
 -- @tparam table checked what `casulo.description` returns
 -- @tparam table host facts
--- @tparam table redirected set of the streams that are not the caller's
+-- @tparam table variant what `container.variant` returns
 -- @treturn plan
-function container.plan(checked, host, redirected)
+function container.plan(checked, host, variant)
   local env, path = environment(checked, host)
   local join_before, join = join_steps(checked)
   return plan.new {
-    life.caller(),
+    variant.detach and {} or life.caller(),
     join_before,
-    life.die_with_caller(),
+    variant.detach and {} or life.die_with_caller(),
     life.session(),
     life.umask(18, "whoever started casulo: the places made here get usual modes"),
     map_steps(checked),
@@ -105,11 +105,12 @@ function container.plan(checked, host, redirected)
     layout.steps(checked, host),
     checked.new.net and require "casulo.recipes.network".loopback() or {},
     names_steps(checked),
-    user_steps(checked, host),
+    user_steps(checked, host, variant.detach),
     life.cwd(checked.cwd),
     checked.umask ~= 18 and life.umask(checked.umask) or {},
-    life.streams(redirected), -- after the last use of what a caller without standard streams has open in their place
     life.clean(),
+    life.streams(variant), -- after the last use of what the caller has open in their place
+    life.unblock(),
     life.exec(checked.command, env, path),
   }
 end
@@ -127,7 +128,7 @@ function container.new(raw)
   end
   local copy = {}
   for name, value in pairs(raw) do copy[name] = value end
-  return setmetatable({ raw = copy, checked = checked, host = host, programs = {} }, Container)
+  return setmetatable({ raw = copy, checked = checked, host = host, jobs = {} }, Container)
 end
 
 --- Another container that differs in the given fields.
@@ -143,15 +144,21 @@ function Container:with(fields)
   return made
 end
 
---- The set of streams that are not the caller's.
--- @tparam table streams
--- @treturn table
-function container.redirected(streams)
-  local redirected = {}
+--- What makes the plan of one start differ from that of another.
+-- @tparam table settings of a run
+-- @treturn table `stdin`, `stdout`, `stderr`: true where it is not the caller's; `fds`: a sorted list of the numbers of
+--   further descriptors; `detach`
+function container.variant(settings)
+  local variant = { detach = settings.detach or nil }
   for _, name in ipairs { "stdin", "stdout", "stderr" } do
-    if streams[name] and streams[name] ~= "inherit" then redirected[name] = true end
+    if settings[name] and settings[name] ~= "inherit" then variant[name] = true end
   end
-  return redirected
+  if settings.fds and next(settings.fds) then
+    variant.fds = {}
+    for number in pairs(settings.fds) do variant.fds[#variant.fds + 1] = number end
+    table.sort(variant.fds)
+  end
+  return variant
 end
 
 --- Every step and why, one a line. Runs nothing and needs no privilege.
@@ -159,35 +166,49 @@ end
 function Container:explain()
   local explain = require "casulo.explain"
   local why = self.checked.new.pid and "a child that is PID 1, with these namespaces of its own" or "a child with these namespaces of its own"
-  return container.plan(self.checked, self.host, container.redirected(self.checked))
+  return container.plan(self.checked, self.host, container.variant(self.checked))
     :explain(explain.clone(container.clone_flags(self.checked.new)), why)
 end
 
--- The packed program of a set of redirected streams; the next start with the same ones takes it as it is.
-local function prepared(self, redirected)
-  local key = ("%s %s %s"):format(redirected.stdin, redirected.stdout, redirected.stderr)
-  if not self.programs[key] then
-    local the_plan = container.plan(self.checked, self.host, redirected)
-    local steps = the_plan:phase "child"
-    self.programs[key] = { plan = the_plan, program = sys.program(steps), steps = steps }
+-- The packed program of a variant; the next start with the same one takes it as it is.
+local function prepared(self, settings)
+  local variant = container.variant(settings)
+  local key = (variant.stdin and "0" or "") .. (variant.stdout and "1" or "") .. (variant.stderr and "2" or "")
+    .. (variant.detach and "d" or "") .. (variant.fds and " " .. table.concat(variant.fds, " ") or "")
+  local job = self.jobs[key]
+  if not job then
+    job = require "casulo.process".job(container.plan(self.checked, self.host, variant))
+    job.flags = container.clone_flags(self.checked.new)
+    self.jobs[key] = job
   end
-  return self.programs[key]
+  return job
+end
+
+local RUN_FIELDS = { "stdin", "stdout", "stderr", "fds", "timeout", "detach" }
+
+local function settings_of(self, options)
+  local settings = description.run_options(options, "start")
+  for _, name in ipairs(RUN_FIELDS) do
+    if settings[name] == nil then settings[name] = self.checked[name] end
+  end
+  settings.own_pids = self.checked.new.pid
+  return settings
 end
 
 local function start(self, options)
-  local ok, settings = description.try(description.run_options, options, "start")
-  if not ok then error(settings, 3) end
-  for _, name in ipairs { "stdin", "stdout", "stderr", "timeout" } do
-    if settings[name] == nil then settings[name] = self.checked[name] end
+  local settings = options == nil and self.defaults
+  if not settings then
+    local ok
+    ok, settings = description.try(settings_of, self, options)
+    if not ok then error(settings, 3) end
+    settings.job = prepared(self, settings)
+    if options == nil then self.defaults = settings end
   end
-  settings.flags = container.clone_flags(self.checked.new)
-  settings.own_pids = self.checked.new.pid
-  settings.job = prepared(self, container.redirected(settings))
   return require "casulo.process".start(settings)
 end
 
 --- Starts the container.
--- @tparam[opt] table options `stdin`, `stdout`, `stderr`, `timeout`, in place of the description's
+-- @tparam[opt] table options `stdin`, `stdout`, `stderr`, `fds`, `timeout`, `detach`, in place of the description's
 -- @treturn process or nil and an error, when the command never ran
 function Container:start(options)
   local process, err = start(self, options) -- no tail call: an error names the line that called this function
@@ -199,7 +220,7 @@ end
 -- @treturn table result, or nil and an error, when the command never ran
 function Container:run(options)
   if (type(options) == "table" and options.stdin or self.checked.stdin) == "pipe" then
-    error('run: stdin: nobody could write to the pipe; start gives it, or take "null", a file or a descriptor', 2)
+    error('run: stdin: nobody could write to the pipe; start gives it, or take "null", a text, a file or a descriptor', 2)
   end
   local process <close>, err = start(self, options)
   if not process then return nil, err end

@@ -6,90 +6,12 @@
 -- `container.mounts[2].target: expected an absolute path, got "tmp"`.
 -- @module casulo.description
 
+local check = require "casulo.check"
 local mounts = require "casulo.recipes.mounts"
 
 local description = {}
 
-local function shown(value)
-  if type(value) == "string" then return (("%q"):format(value):gsub("\\\n", "\\n")) end
-  if type(value) == "table" or type(value) == "userdata" or type(value) == "function" then return "a " .. type(value) end
-  return tostring(value)
-end
-
-local function wrong(path, expected, value)
-  error(("%s: expected %s, got %s"):format(path, expected, shown(value)), 0)
-end
-
-local function unknown(path, kind, name, known)
-  local near = type(name) == "string" and require "casulo.nearest"(name, known)
-  local names = {}
-  for candidate in pairs(known) do names[#names + 1] = candidate end
-  table.sort(names)
-  error(("%s: unknown %s %s; %s"):format(path, kind, shown(name),
-    near and ("did you mean %s?"):format(near) or "known: " .. table.concat(names, " ")), 0)
-end
-
-local check = {}
-
-function check.boolean(value, path)
-  if type(value) ~= "boolean" then wrong(path, "true or false", value) end
-  return value
-end
-
-function check.string(value, path)
-  if type(value) ~= "string" then wrong(path, "a string", value) end
-  if value:find("\0", 1, true) then error(path .. ": the string contains a NUL byte", 0) end
-  return value
-end
-
-function check.integer(value, path, least, most)
-  if math.type(value) ~= "integer" or value < least or value > most then
-    wrong(path, ("an integer from %d to %d"):format(least, most), value)
-  end
-  return value
-end
-
-function check.id(value, path) return check.integer(value, path, 0, 0xfffffffe) end
-
-function check.name(value, path)
-  check.string(value, path)
-  if #value < 1 or #value > 64 then
-    error(("%s: expected 1 to 64 bytes, as the kernel keeps, got %d"):format(path, #value), 0)
-  end
-  return value
-end
-
-function check.list(value, path, item)
-  if type(value) ~= "table" then wrong(path, "a list", value) end
-  local keys = 0
-  for key in pairs(value) do
-    keys = keys + 1
-    if math.type(key) ~= "integer" then error(path .. ": expected a list without holes or names", 0) end
-  end
-  local checked = {}
-  for i, inner in ipairs(value) do checked[i] = item(inner, ("%s[%d]"):format(path, i)) end
-  if #checked ~= keys then error(path .. ": expected a list without holes or names", 0) end
-  return checked
-end
-
-function check.table(value, path, fields)
-  if type(value) ~= "table" then wrong(path, "a table", value) end
-  for key in pairs(value) do
-    if not fields[key] then unknown(path, "field", key, fields) end
-  end
-end
-
--- Collapsed to a normal form; one that leads out of the root by its text is refused.
-function check.absolute(value, path)
-  check.string(value, path)
-  if value:sub(1, 1) ~= "/" then wrong(path, "an absolute path", value) end
-  local parts = {}
-  for part in value:gmatch "[^/]+" do
-    if part == ".." then wrong(path, "a path without ..", value) end
-    if part ~= "." then parts[#parts + 1] = part end
-  end
-  return "/" .. table.concat(parts, "/")
-end
+local shown, wrong, unknown = check.shown, check.wrong, check.unknown
 
 local function check_rootfs(value, path)
   if value == nil then error(path .. ": required: a directory, or what a function of casulo.rootfs returns", 0) end
@@ -272,13 +194,48 @@ local function check_users(raw, path, checked, host)
   end
 end
 
-local function check_stream(value, path)
-  if value == "inherit" or value == "null" or value == "pipe" then return value end
+local KEYWORDS = { inherit = true, null = true, pipe = true }
+
+local function is_descriptor(value)
+  if io.type(value) == "file" then return true end
   local metatable = type(value) == "userdata" and getmetatable(value)
-  if io.type(value) == "file" then return value end
-  if type(metatable) == "table" and metatable.__name == "casulo.descriptor" and value:is_open() then return value end
-  if math.type(value) == "integer" and value >= 0 then return value end
-  wrong(path, '"inherit", "null", "pipe", a file or a descriptor', value)
+  if type(metatable) == "table" and metatable.__name == "casulo.descriptor" then return value:is_open() end
+  return math.type(value) == "integer" and value >= 0 and value <= 0x7fffffff
+end
+
+-- A text that is so near a keyword that it was probably meant to be one.
+local function meant(text)
+  local near = text:find "^%a+$" and require "casulo.nearest"(text, KEYWORDS)
+  local is_near = near and near:sub(1, 1) == text:sub(1, 1):lower() and math.abs(#near - #text) <= 2
+  return is_near and near
+end
+
+local function check_stdin(value, path)
+  if KEYWORDS[value] or is_descriptor(value) then return value end
+  if type(value) ~= "string" then wrong(path, '"inherit", "null", "pipe", a text, a file or a descriptor', value) end
+  local near = meant(value)
+  if near then
+    error(('%s: %s: did you mean "%s"? (a text like this goes through "pipe")'):format(path, shown(value), near), 0)
+  end
+  return value
+end
+
+local function check_output(value, path)
+  if KEYWORDS[value] or type(value) == "function" or is_descriptor(value) then return value end
+  wrong(path, '"inherit", "null", "pipe", a function, a file or a descriptor', value)
+end
+
+local function check_fds(value, path)
+  if type(value) ~= "table" then wrong(path, "a table of numbers and files", value) end
+  local fds = {}
+  for number, file in pairs(value) do
+    if math.type(number) ~= "integer" or number < 3 or number > 255 then
+      wrong(path, "numbers from 3 to 255 (0 to 2 are stdin, stdout and stderr)", number)
+    end
+    if not is_descriptor(file) then wrong(("%s[%d]"):format(path, number), "a file, a descriptor or its number", file) end
+    fds[number] = file
+  end
+  return fds
 end
 
 local function check_timeout(value, path)
@@ -294,7 +251,10 @@ local function check_network(value, path)
   return value
 end
 
-local RUN_FIELDS = { stdin = check_stream, stdout = check_stream, stderr = check_stream, timeout = check_timeout }
+local RUN_FIELDS = {
+  stdin = check_stdin, stdout = check_output, stderr = check_output, fds = check_fds, timeout = check_timeout,
+  detach = check.boolean,
+}
 
 -- Fields that stand for themselves; the others depend on each other or on the host.
 local FIELDS = {
@@ -349,7 +309,7 @@ function description.try(checker, ...)
   return false, (tostring(result):gsub("%c", function(char) return ("\\%d"):format(char:byte()) end))
 end
 
---- Checks the fields that may differ from one run to the next: the streams and the timeout.
+--- Checks the fields that may differ from one run to the next: the streams, the timeout, and whether it is detached.
 -- @tparam ?table options
 -- @tparam string path how messages call it
 -- @treturn table

@@ -78,8 +78,8 @@ return function(box)
   local process <close>, err = box:start(streams)
   if not process then return nil, err end
   local forwarder = setmetatable({ process = process, doubtful = {} }, Forwarder)
+  local entries = { { fd = signals, events = sys.POLLIN }, table.unpack(process:entries()) }
   while true do
-    local entries = { { fd = signals, events = sys.POLLIN }, { fd = process.pidfd, events = sys.POLLIN } }
     sys.poll(entries, next(forwarder.doubtful) and 10 or process:milliseconds_left())
     if entries[1].revents ~= 0 then
       local number, from_kernel = next_signal(signals)

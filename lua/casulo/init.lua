@@ -5,7 +5,7 @@
 -- Everything is loaded at once, so that a program may drop its privileges or change its root and still use all of it.
 -- @module casulo
 
-for _, name in ipairs { "explain", "failure", "hint", "nearest", "process", "streams" } do require("casulo." .. name) end
+for _, name in ipairs { "explain", "failure", "handle", "hint", "nearest", "process", "streams" } do require("casulo." .. name) end
 
 local recipes = require "casulo.recipes"
 for _, subject in ipairs(recipes.SUBJECTS) do require("casulo.recipes." .. subject) end
@@ -19,6 +19,7 @@ return {
   ref = require "casulo.plan".ref,
   recipes = recipes,
   unshared = require "casulo.unshared",
+  wait_any = require "casulo.wait_any",
   recorder = require "casulo.recorder",
   host = require "casulo.host",
 }

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 
---- The standard streams of a child: opening its ends, and reading ours without ever blocking it.
+--- The streams of a child: opening its ends, and moving bytes through ours without ever blocking it or the caller.
 -- @module casulo.streams
 
 local sys = require "casulo.sys"
@@ -15,147 +15,198 @@ local CHUNK, LARGEST_PIPE = 65536, 1048576 -- what a pipe holds, and what it can
 function streams.release(descriptor) getmetatable(descriptor).__close(descriptor) end
 local release = streams.release
 
--- Above the standard streams, so that no dup2 overwrites the source of a later one.
-local function above_standard(descriptor) return sys.fcntl(descriptor, sys.F_DUPFD_CLOEXEC, 3) end
+--- Ends a flow and closes its descriptors.
+-- @tparam table flow
+function streams.stop(flow)
+  flow.fd = -1 -- which poll passes over
+  release(flow.descriptor)
+  if flow.reader then release(flow.reader) end
+end
+local stop = streams.stop
+
+-- One read. → true, or false and what the function raised
+local function read_some(flow)
+  local chunk, _, errno = sys.read(flow.descriptor, CHUNK)
+  if chunk and chunk ~= "" then
+    if flow.sink then return pcall(flow.sink, chunk) end
+    flow.chunks[#flow.chunks + 1] = chunk
+  elseif errno ~= sys.EINTR and errno ~= sys.EAGAIN then
+    stop(flow)
+  end
+  return true
+end
+
+--- A flow: an entry for poll(2) that reads what comes from a descriptor.
+-- @tparam string name
+-- @tparam descriptor descriptor
+-- @tparam[opt] function sink called with each chunk; without one they are kept in `chunks`
+-- @treturn table
+function streams.reading(name, descriptor, sink)
+  return { fd = descriptor, events = sys.POLLIN, revents = 0, move = read_some,
+    name = name, descriptor = descriptor, sink = sink, chunks = not sink and {} or nil }
+end
+
+local function write_some(flow)
+  local count, _, errno = sys.write(flow.descriptor, flow.text:sub(flow.position, flow.position + CHUNK - 1))
+  if count then
+    flow.position = flow.position + count
+    if flow.position > #flow.text then stop(flow) end
+  elseif errno ~= sys.EINTR and errno ~= sys.EAGAIN then
+    stop(flow)
+  end
+  return true
+end
 
 local Opened = {}
 Opened.__index = Opened
 
 --- Our ends now belong to a process.
 function Opened:hand_over(process)
-  for name, descriptor in pairs(self.ours) do
-    if name == "report" then process.captured.report = streams.capture(descriptor)
-    else process[name] = descriptor end
-  end
-  self.ours = {}
+  for name, descriptor in pairs(self.ours) do process[name] = descriptor end
+  process.flows = self.flows[1] and self.flows
+  self.ours, self.flows = {}, {}
 end
 
 -- What the child holds, the caller closes in any case; its own ends only when they were not handed over.
 function Opened:__close()
   for _, descriptor in pairs(self.theirs) do release(descriptor) end
   for _, descriptor in pairs(self.ours) do release(descriptor) end
+  for _, flow in ipairs(self.flows) do stop(flow) end
 end
 
-local function open_pipe(opened, name)
-  local reader, writer, errno = sys.pipe2(sys.O_CLOEXEC)
+-- Above all numbers that the child gives to its streams, so that no dup2 overwrites the source of a later one.
+local function place(opened, name, descriptor, is_ours)
+  if not is_ours or descriptor:fileno() < opened.base then
+    local ok, high, message, errno = pcall(sys.fcntl, descriptor, sys.F_DUPFD_CLOEXEC, opened.base)
+    if is_ours then release(descriptor) end
+    if not ok then return nil, "it has been closed", sys.EBADF end
+    if not high then return nil, message, errno end
+    descriptor = high
+  end
+  opened.theirs[name], opened.values[name] = descriptor, descriptor:fileno()
+  return true
+end
+
+-- A text for standard input: what fits the pipe is written at once, the rest while somebody waits. As long as there is
+-- a rest, the end to read is kept open here, too: so a command that ends or closes its own causes no SIGPIPE.
+local function open_text(opened, text)
+  local reader, writer, errno = sys.pipe2()
   if not reader then return nil, writer, errno end
-  local theirs, ours = writer, reader
-  if name == "stdin" then theirs, ours = reader, writer end
-  opened.ours[name] = ours
-  return theirs
+  sys.fcntl(writer, sys.F_SETFL, sys.O_NONBLOCK)
+  local count = text == "" and 0 or sys.write(writer, text) or 0
+  if count == #text then
+    release(writer)
+    return place(opened, "stdin", reader, true)
+  end
+  opened.flows[#opened.flows + 1] = { fd = writer, events = sys.POLLOUT, revents = 0, move = write_some,
+    descriptor = writer, reader = reader, text = text, position = count + 1 }
+  return place(opened, "stdin", reader, false)
+end
+
+local function open_pipe(opened, name, setting)
+  local reader, writer, errno = sys.pipe2()
+  if not reader then return nil, writer, errno end
+  if type(setting) == "function" then opened.flows[#opened.flows + 1] = streams.reading(name, reader, setting)
+  else opened.ours[name] = name == "stdin" and writer or reader end
+  return place(opened, name, name == "stdin" and reader or writer, true)
 end
 
 local function open_one(opened, name, setting)
-  local descriptor, message, errno = setting, nil, nil
   if setting == "null" then
-    descriptor, message, errno = sys.open("/dev/null", name == "stdin" and sys.O_RDONLY or sys.O_WRONLY)
-  elseif setting == "pipe" then
-    descriptor, message, errno = open_pipe(opened, name)
+    local null, message, errno = sys.open("/dev/null", name == "stdin" and sys.O_RDONLY or sys.O_WRONLY)
+    if not null then return nil, message, errno end
+    return place(opened, name, null, true)
   end
-  if not descriptor then return nil, message, errno end
-  local high
-  high, message, errno = above_standard(descriptor)
-  if type(setting) == "string" then release(descriptor) end
-  opened.theirs[name], opened.values[name] = high, high
-  return high, message, errno
+  if setting == "pipe" or type(setting) == "function" then return open_pipe(opened, name, setting) end
+  if type(setting) == "string" then return open_text(opened, setting) end
+  return place(opened, name, setting, false)
 end
 
---- Opens the streams that are not the caller's.
--- @tparam table settings `stdin`, `stdout`, `stderr`: "inherit", "null", "pipe", a file or a descriptor; `job`
--- @treturn table `values` for the plan, `err` when something could not be opened
-function streams.open(settings)
-  local opened = setmetatable({ values = {}, ours = {}, theirs = {} }, Opened)
-  local function fail(message, errno)
-    opened.err = require "casulo.failure".new { message = message, errno = errno }
-    return opened
-  end
+-- The pipe through which a copy of the caller says what went wrong.
+local function open_report(opened)
+  local reader, writer, errno = sys.pipe2()
+  if not reader then return nil, writer, errno end
+  opened.flows[#opened.flows + 1] = streams.reading("report", reader)
+  local ok, message
+  ok, message, errno = place(opened, "report", writer, true)
+  opened.report = opened.theirs.report
+  return ok, message, errno
+end
+
+local function open_all(opened, settings)
   for _, name in ipairs(NAMES) do
     local setting = settings[name]
     if setting and setting ~= "inherit" then
       local ok, message, errno = open_one(opened, name, setting)
-      if not ok then return fail(("%s: %s"):format(name, message), errno) end
+      if not ok then return nil, ("%s: %s"):format(name, message), errno end
     end
   end
-  if not settings.job.program then
-    local low <close>, message, errno = open_pipe(opened, "report")
-    if not low then return fail(message, errno) end
-    opened.report, message, errno = above_standard(low)
-    if not opened.report then return fail(message, errno) end
-    opened.theirs.report = opened.report
+  for number, file in pairs(settings.fds or {}) do
+    local name = ("fds[%d]"):format(number)
+    local ok, message, errno = place(opened, name, file, false)
+    if not ok then return nil, ("%s: %s"):format(name, message), errno end
   end
+  if settings.job.program then return true end
+  return open_report(opened)
+end
+
+local function is_own(setting) return setting == nil or setting == "inherit" end
+
+--- Opens the streams that are not the caller's.
+-- @tparam table settings `stdin`, `stdout`, `stderr`, `fds` of a run; `job`
+-- @treturn ?table `values` for the plan: numbers, which are its own to close; `err` when something could not be opened.
+--   nil when there is nothing to open
+function streams.open(settings)
+  if is_own(settings.stdin) and is_own(settings.stdout) and is_own(settings.stderr) and not settings.fds
+    and settings.job.program then return nil end
+  local opened = setmetatable({ values = {}, ours = {}, theirs = {}, flows = {}, base = 3 }, Opened)
+  for number in pairs(settings.fds or {}) do opened.base = math.max(opened.base, number + 1) end
+  local ok, message, errno = open_all(opened, settings)
+  if not ok then opened.err = require "casulo.failure".new { message = message, errno = errno } end
   return opened
 end
 
-local Capture = {}
-Capture.__index = Capture
-
---- What is read from a descriptor, piece by piece.
--- @tparam descriptor descriptor
--- @treturn table
-function streams.capture(descriptor) return setmetatable({ descriptor = descriptor, chunks = {} }, Capture) end
-
-function Capture:text() return table.concat(self.chunks) end
-
--- One read. False at the end.
-local function read_some(capture)
-  local chunk, _, errno = sys.read(capture.descriptor, CHUNK)
-  if chunk and chunk ~= "" then
-    capture.chunks[#capture.chunks + 1] = chunk
-    return true
-  end
-  if errno == sys.EINTR or errno == sys.EAGAIN then return true end
-  release(capture.descriptor)
-  capture.ended = true
-  return false
-end
-
-local function entries_of(captured)
-  local entries, captures = {}, {}
-  for _, capture in pairs(captured) do
-    if not capture.ended then
-      entries[#entries + 1] = { fd = capture.descriptor, events = sys.POLLIN }
-      captures[#entries] = capture
-    end
-  end
-  return entries, captures
-end
-
-local function read_ready(entries, captures)
-  for i, capture in ipairs(captures) do
-    if entries[i].revents ~= 0 then read_some(capture) end
-  end
-end
-
---- Waits until the process has ended, output is there, or the time is over; reads what is there.
--- @tparam descriptor pidfd
--- @tparam table captured name → what `capture` returned
+--- Waits until one of some entries is ready, or the time is over.
+-- @tparam table entries as for `sys.poll`; flows are such entries
 -- @tparam integer milliseconds -1 for no end
--- @treturn boolean whether the process has ended
-function streams.poll(pidfd, captured, milliseconds)
-  local entries, captures = entries_of(captured)
-  entries[#entries + 1] = { fd = pidfd, events = sys.POLLIN }
+-- @treturn integer how many are ready; 0 when a signal came
+function streams.poll(entries, milliseconds)
   local ready, message, errno = sys.poll(entries, milliseconds)
   if not ready and errno ~= sys.EINTR then error(message, 0) end
-  if not ready then return false end
-  read_ready(entries, captures)
-  return entries[#entries].revents ~= 0
+  return ready or 0
+end
+
+--- Moves bytes through the flows that the last poll found ready. A function that is called with some may poll the same
+-- flows itself: each looks at what the latest poll has found.
+-- @tparam table flows
+-- @treturn boolean false when a function raised
+-- @return what it raised
+function streams.move(flows)
+  for _, flow in ipairs(flows) do
+    if flow.revents ~= 0 and flow.fd ~= -1 then
+      flow.revents = 0
+      local ok, err = flow:move()
+      if not ok then return false, err end
+    end
+  end
+  return true
 end
 
 --- Reads what the pipes still hold when a process has ended, without waiting for more. Another process may keep them
 -- open, and write on; so no more is read than the largest pipe of the host holds.
--- @tparam table captured
-function streams.drain(captured)
-  for _ = 1, LARGEST_PIPE // CHUNK do
-    local entries, captures = entries_of(captured)
-    if #entries == 0 or (sys.poll(entries, 0) or 0) == 0 then return end
-    read_ready(entries, captures)
+-- @tparam table flows
+-- @treturn boolean as of `move`
+-- @return likewise
+function streams.drain(flows)
+  for _, flow in ipairs(flows) do
+    if flow.text then stop(flow) end
   end
-end
-
---- Closes all.
--- @tparam table captured
-function streams.close(captured)
-  for _, capture in pairs(captured) do release(capture.descriptor) end
+  for _ = 1, LARGEST_PIPE // CHUNK do
+    if not flows[1] or streams.poll(flows, 0) == 0 then return true end
+    local ok, err = streams.move(flows)
+    if not ok then return false, err end
+  end
+  return true
 end
 
 return streams

@@ -14,7 +14,7 @@ local function own_maps(new)
   return require "casulo.recipes.users".own_id_maps({ { 0, sys.geteuid(), 1 } }, { { 0, sys.getegid(), 1 } })
 end
 
-local function job_of(the_plan, new, redirected)
+local function job_of(the_plan, new, variant)
   local needs_copy = the_plan:needs_copy()
   if needs_copy and the_plan:phase "born"[1] then
     error("unshared: a plan with a function, or an undo, has no phase born: its child does not wait", 0)
@@ -22,12 +22,13 @@ local function job_of(the_plan, new, redirected)
   local own_steps = the_plan:phase "child"
   if not needs_copy and own_steps[1] then sys.program(own_steps) end -- what is wrong is told by the number that the caller knows
   local whole = plan.new {
-    life.caller(), life.die_with_caller(), own_maps(new), life.streams(redirected),
-    needs_copy and {} or { { "sigprocmask", sys.SIG_SETMASK, {}, why = "signals were blocked around the clone" } },
+    life.caller(), life.die_with_caller(), own_maps(new), life.streams(variant),
+    needs_copy and {} or life.unblock(),
     the_plan,
   }
-  local steps = whole:phase "child"
-  return { plan = whole, steps = steps, program = not needs_copy and sys.program(steps) or nil }
+  local job = require "casulo.process".job(whole)
+  job.flags = container.clone_flags(new)
+  return job
 end
 
 --- Runs a plan in a child that has new namespaces, and waits for it.
@@ -45,10 +46,13 @@ local function unshared(namespaces, steps, options)
   local settings
   ok, settings = description.try(description.run_options, options, "unshared")
   if not ok then error(settings, 2) end
+  for name in pairs { fds = true, detach = true } do
+    if settings[name] then error(("unshared: %s is for containers; a plan of one's own has steps for that"):format(name), 2) end
+  end
   local job
-  ok, job = pcall(function() return job_of(plan.new(steps), new, container.redirected(settings)) end)
+  ok, job = pcall(function() return job_of(plan.new(steps), new, container.variant(settings)) end)
   if not ok then error(job, 2) end
-  settings.flags, settings.own_pids, settings.job = container.clone_flags(new), new.pid, job
+  settings.own_pids, settings.job = new.pid, job
   local process <close>, err = require "casulo.process".start(settings)
   if not process then return nil, err end
   return process:wait()

@@ -61,25 +61,29 @@ end
 
 local STREAMS = { [0] = "stdin", "stdout", "stderr" }
 
---- Standard streams other than the caller's, given as values of the same names.
--- @tparam table redirected set of "stdin", "stdout", "stderr"
+--- Streams other than the caller's, and descriptors by number, given as values: "stdin", "fds[3]". They come after
+-- `clean`, and after the last use of any other descriptor, which may have one of these numbers.
+-- @tparam table variant `stdin`, `stdout`, `stderr`: true where it is given; `fds`: a list of the other numbers
 -- @treturn table steps
 -- @see dup2(2)
-function life.streams(redirected)
+function life.streams(variant)
   local steps = {}
   for number = 0, 2 do
     local name = STREAMS[number]
-    if redirected[name] then
+    if variant[name] then
       steps[#steps + 1] = { "dup2", ref(name), number, why = ("%s of the command"):format(name) }
     end
+  end
+  for _, number in ipairs(variant.fds or {}) do
+    steps[#steps + 1] = { "dup2", ref(("fds[%d]"):format(number)), number, why = "a descriptor that the command is given" }
   end
   return steps
 end
 
---- What the command does not inherit: SIGPIPE and SIGCHLD ignored, descriptors, blocked signals. Other signals that the caller
--- ignores stay ignored, as nohup(1) wants.
+--- What the command does not inherit: SIGPIPE and SIGCHLD ignored, descriptors. Other signals that the caller ignores
+-- stay ignored, as nohup(1) wants.
 -- @treturn table steps
--- @see signal(7), close_range(2), sigprocmask(2)
+-- @see signal(7), close_range(2)
 function life.clean()
   return {
     { "signal", sys.SIGPIPE, sys.SIG_DFL,
@@ -87,6 +91,14 @@ function life.clean()
     { "signal", sys.SIGCHLD, sys.SIG_DFL, why = "nor SIGCHLD: the command could not wait for its children" },
     { "close_range", 3, 0xffffffff, sys.CLOSE_RANGE_CLOEXEC,
       why = "of the caller's descriptors only the standard streams survive the exec" },
+  }
+end
+
+--- No signal is blocked any longer.
+-- @treturn table steps
+-- @see sigprocmask(2)
+function life.unblock()
+  return {
     { "sigprocmask", sys.SIG_SETMASK, {}, why = "all signals were blocked around the clone; the command gets them" },
   }
 end

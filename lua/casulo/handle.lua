@@ -1,0 +1,292 @@
+-- SPDX-License-Identifier: MIT
+
+--- Processes that run: the handle that owns one until its end.
+-- @module casulo.handle
+
+local streams = require "casulo.streams"
+local sys = require "casulo.sys"
+
+local handle = {}
+local Process = {}
+Process.__index = Process
+Process.__name = "casulo.process"
+
+local DESCRIPTORS = { "stdin", "stdout", "stderr", "pidfd" }
+local NO_FLOWS = {}
+
+--- Seconds of CLOCK_MONOTONIC.
+-- @treturn number
+function handle.now() return sys.clock_gettime(sys.CLOCK_MONOTONIC) end
+local now = handle.now
+
+--- Makes a table the handle of a process: `pid`, `pidfd`, `owner`, `own_pids`, `deadline`, `detached`, `job`, and what
+-- `Opened:hand_over` adds. Allocates nothing, so a child that runs already finds its owner.
+-- @tparam table fields
+-- @treturn process
+function handle.own(fields) return setmetatable(fields, Process) end
+
+--- Whether a value is a process.
+-- @param value
+-- @treturn boolean
+function handle.is_process(value) return getmetatable(value) == Process end
+
+--- A descriptor that becomes readable when the process has ended, for event loops.
+-- @treturn integer
+-- @see pidfd_open(2)
+function Process:pollfd() return self.pidfd:fileno() end
+
+-- What poll looks at to see whether the process has ended: to the kernel a signal to a zombie is a success.
+local function ending_of(self)
+  self.ending = self.ending or { fd = self.pidfd, events = sys.POLLIN, revents = 0 }
+  return self.ending
+end
+
+local function send(self, number)
+  local ok, message, errno
+  if self.pidfd:is_open() then ok, message, errno = sys.pidfd_send_signal(self.pidfd, number)
+  else ok, message, errno = sys.kill(self.pid, number) end
+  if number == sys.SIGKILL and not self.own_pids then sys.kill(-self.pid, number) end
+  return ok, message, errno
+end
+
+local function signal_of(value, call)
+  local number = value
+  if type(value) == "string" then
+    local name = value:gsub("^SIG", "")
+    number = name:find "^%u[%u%d]+$" and sys["SIG" .. name]
+  end
+  if math.type(number) == "integer" then return number end
+  error(("%s: unknown signal %s"):format(call, tostring(value)), 3)
+end
+
+local function has_ended(self)
+  if self.status or self.result then return true end
+  return self.pidfd:is_open() and streams.poll({ ending_of(self) }, 0) ~= 0
+end
+
+--- Sends a signal. Which of them PID 1 of a PID namespace gets: SIGKILL and SIGSTOP, and those that it handles.
+-- @tparam string|integer signal a name such as "TERM" or "SIGTERM", in capitals, or a number
+-- @return true, or nil, a message and errno: ESRCH when the process has ended
+-- @see pidfd_send_signal(2), pid_namespaces(7)
+function Process:signal(signal)
+  local number = signal_of(signal, "signal")
+  if has_ended(self) then return nil, "signal: the process has ended", sys.ESRCH end
+  return send(self, number)
+end
+
+--- The same, and SIGKILL where nothing is said: that ends PID 1 of a PID namespace with everything in it.
+-- @tparam[opt] string|integer signal
+-- @return as of `signal`
+function Process:kill(signal)
+  local number = signal == nil and sys.SIGKILL or signal_of(signal, "kill")
+  if has_ended(self) then return nil, "kill: the process has ended", sys.ESRCH end
+  return send(self, number)
+end
+
+--- How long to wait at most before `wait` has something to do again: until the timeout, or until a moment before it.
+-- @tparam[opt] number moment seconds of CLOCK_MONOTONIC
+-- @treturn integer milliseconds; -1 for no end
+function Process:milliseconds_left(moment)
+  local deadline = not self.timed_out and self.deadline or nil
+  if deadline and (not moment or deadline < moment) then moment = deadline end
+  return handle.milliseconds_until(moment)
+end
+
+--- The time until a moment, for `streams.poll`.
+-- @tparam ?number moment seconds of CLOCK_MONOTONIC
+-- @treturn integer milliseconds; -1 for no end
+function handle.milliseconds_until(moment)
+  if not moment then return -1 end
+  return math.max(0, math.min(math.ceil((moment - now()) * 1000), 0x7fffffff))
+end
+
+local function reap(self)
+  local pid, how, code
+  repeat
+    local errno
+    -- by PID where the descriptor was closed: until it is reaped, no other process has it
+    local by, id = sys.P_PIDFD, self.pidfd
+    if not id:is_open() then by, id = sys.P_PID, self.pid end
+    pid, how, errno = sys.waitid(by, id, sys.WEXITED | sys.__WALL)
+    code = errno
+    if errno == sys.EAGAIN and not pid then streams.poll({ ending_of(self) }, -1) end -- an event loop made it O_NONBLOCK
+  until pid or (errno ~= sys.EINTR and errno ~= sys.EAGAIN)
+  local result = self.timed_out and { timed_out = true } or {}
+  if not pid then result.lost = how -- the caller ignores SIGCHLD, and the kernel kept no status
+  elseif how == "exit" then result.exit_code = code
+  else result.signal = code end
+  return result
+end
+
+local function release(self)
+  self.released = true
+  for _, name in ipairs(DESCRIPTORS) do
+    if self[name] then streams.release(self[name]) end
+  end
+  for _, flow in ipairs(self.flows or NO_FLOWS) do streams.stop(flow) end
+end
+
+-- The end, whatever the process does and whoever else wants to know of it.
+local function abort(self)
+  if self.result then return end
+  if not self.status then
+    send(self, sys.SIGKILL)
+    self.status = reap(self)
+  end
+  self.result = self.status
+  release(self)
+end
+
+-- A function that a stream calls has raised: its process ends, and the error goes on.
+local function fail(self, err)
+  abort(self)
+  error(err, 0)
+end
+
+-- The functions that drain calls may wait for this process, too; the innermost comes to the end.
+local function finish(self)
+  if not self.status then self.status = reap(self) end
+  if self.flows then
+    local ok, err = streams.drain(self.flows)
+    if not ok then fail(self, err) end
+  end
+  if self.result then return end
+  self.result = self.status
+  for _, flow in ipairs(self.flows or NO_FLOWS) do
+    local text = flow.chunks and table.concat(flow.chunks)
+    if text and flow.name ~= "report" then self.result[flow.name] = text
+    elseif text and text ~= "" then self.err = require "casulo.failure".decode(text, self.job.steps) end
+  end
+  release(self)
+end
+
+--- Gives the outcome of a process that has ended, as far as that has been seen; does not look itself.
+-- @tparam process self
+-- @treturn boolean whether it has ended
+-- @return as of `wait`
+-- @return likewise
+function handle.outcome(self)
+  if not self.result then
+    if not self.status and (not self.ending or self.ending.revents == 0) then return false end
+    finish(self)
+  end
+  if self.err then return true, nil, self.err end
+  return true, self.result
+end
+
+--- What poll must look at for this process: its end, and its streams. From here on those that are pipes are read here.
+-- @treturn table entries for `sys.poll`
+function Process:entries()
+  self.flows = self.flows or {}
+  local known = {}
+  for _, flow in ipairs(self.flows) do
+    known[flow.name or "text"] = true
+    if not flow.descriptor:is_open() then flow.fd = -1 end -- the caller has closed it
+  end
+  for _, name in ipairs { "stdout", "stderr" } do
+    if self[name] and not known[name] and self[name]:is_open() then
+      self.flows[#self.flows + 1] = streams.reading(name, self[name])
+    end
+  end
+  return { ending_of(self), table.unpack(self.flows) }
+end
+
+--- Moves what the last poll found in the streams of a process. An error in a function that gets it ends the process.
+-- @tparam process self
+function handle.move(self)
+  local ok, err = streams.move(self.flows)
+  if not ok then fail(self, err) end
+end
+
+--- Ends a process whose time is over.
+-- @tparam process self
+-- @tparam number time seconds of CLOCK_MONOTONIC
+function handle.expire(self, time)
+  if self.deadline and not self.timed_out and time >= self.deadline then
+    self.timed_out = true
+    send(self, sys.SIGKILL)
+  end
+end
+
+--- Refuses what is no time to wait.
+-- @param seconds
+-- @tparam string call how messages call it
+-- @treturn ?number the moment until which to wait
+function handle.patience(seconds, call)
+  if seconds == nil then return nil end
+  if type(seconds) ~= "number" or seconds ~= seconds then
+    error(("%s: expected seconds, got %s"):format(call, tostring(seconds)), 3)
+  end
+  return now() + seconds
+end
+
+local function wait_with_streams(self, patience)
+  local entries = self:entries()
+  while true do
+    if streams.poll(entries, self:milliseconds_left(patience)) > 0 then handle.move(self) end
+    local ended, result, err = handle.outcome(self)
+    if ended then return result, err end
+    local time = (self.deadline or patience) and now()
+    if time then handle.expire(self, time) end
+    if patience and time >= patience then return nil, "timeout" end
+  end
+end
+
+--- Waits for the end. Streams that are piped are read meanwhile, and what came is in the result; a text for standard
+-- input is written, and functions get what came.
+-- @tparam[opt] number seconds how long to wait at most
+-- @treturn table result: `exit_code` or `signal`; `stdout`, `stderr` where piped; `timed_out`.
+--   nil and "timeout" when it is still running. nil and an error when a function of the plan failed.
+function Process:wait(seconds)
+  local patience = handle.patience(seconds, "wait")
+  if not (self.result or patience or self.deadline or self.flows or self.stdout or self.stderr) then finish(self) end
+  local ended, result, err = handle.outcome(self)
+  if ended then return result, err end
+  return wait_with_streams(self, patience)
+end
+
+-- Detached processes without a handle: children of this process still, which it must reap.
+local orphans = { first = 1, last = 0 }
+
+local function is_running(pid) return sys.waitid(sys.P_PID, pid, sys.WEXITED | sys.WNOHANG | sys.__WALL) == 0 end
+
+local function adopt(pid)
+  orphans.last = orphans.last + 1
+  orphans[orphans.last] = pid
+end
+
+--- Reaps two of the detached processes without a handle, in turn, if they have ended. Called at each start, it leaves
+-- never more zombies than there are such processes that run, at a constant cost.
+function handle.reap_detached()
+  for _ = 1, 2 do
+    local pid = orphans[orphans.first]
+    if not pid then return end
+    orphans[orphans.first] = nil
+    orphans.first = orphans.first + 1
+    if is_running(pid) then adopt(pid) end
+  end
+end
+
+--- Lets go of the process: no longer is it ended when the handle's scope is left, or the handle is collected. One that was
+-- started with `detach = true` lives on when its caller ends, too; another one dies with the thread that started it.
+-- @treturn boolean true
+-- @see PR_SET_PDEATHSIG(2const)
+function Process:detach()
+  self.detached = true
+  return true
+end
+
+--- Ends the process if it still runs and is not detached, reaps it and closes its descriptors. Also when a `<close>` scope
+-- is left.
+function Process:close()
+  if self.released or self.owner ~= sys.getpid() then return end -- a copy of this process does not own it
+  if not self.detached or self.status then return abort(self) end
+  if is_running(self.pid) then adopt(self.pid) end
+  self.result = { lost = "the process is detached, and its handle closed" }
+  release(self)
+end
+
+Process.__close = Process.close
+Process.__gc = Process.close
+
+return handle
