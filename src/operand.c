@@ -266,6 +266,7 @@ static void pack_pollfds(lua_State *L, struct packing *p) {
     pack_pollfd(L, p, fds ? &fds[i] : NULL);
     lua_pop(L, 1);
   }
+  p->kept_mask |= 1U << p->filled;
   emit(p, (long)fds);
   emit(p, (long)count);
 }

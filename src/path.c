@@ -194,6 +194,20 @@ static int sys_chown(lua_State *L) {
   return sys_status(L, result, err, "chown %s", path);
 }
 
+/*** Changes the owner of an open file.
+@function fchown
+@tparam descriptor fd
+@tparam integer uid -1 for unchanged
+@tparam integer gid -1 for unchanged
+@see fchown(2)
+*/
+static int sys_fchown(lua_State *L) {
+  arg_count(L, 3);
+  int fd = arg_fd(L, 1);
+  int result = fchown(fd, arg_id(L, 2), arg_id(L, 3)), err = errno;
+  return sys_status(L, result, err, "fchown %d", fd);
+}
+
 /*** Sets the mode bits that new files lack. Never fails.
 @function umask
 @tparam integer mask 0 to 0777 (octal)
@@ -328,7 +342,7 @@ static const luaL_Reg functions[] = {
   { "mkdir", sys_mkdir },         { "mkdirat", sys_mkdirat },   { "mknod", sys_mknod },   { "mknodat", sys_mknodat },
   { "symlink", sys_symlink },     { "symlinkat", sys_symlinkat }, { "readlink", sys_readlink }, { "link", sys_link },
   { "rename", sys_rename },       { "unlink", sys_unlink },     { "rmdir", sys_rmdir },   { "chmod", sys_chmod },
-  { "chown", sys_chown },         { "umask", sys_umask },       { "stat", sys_stat },     { "lstat", sys_lstat },
+  { "fchown", sys_fchown },       { "chown", sys_chown },         { "umask", sys_umask },       { "stat", sys_stat },     { "lstat", sys_lstat },
   { "fstat", sys_fstat },         { "statfs", sys_statfs },     { "scandir", sys_scandir }, { NULL, NULL },
 };
 

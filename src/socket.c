@@ -50,7 +50,7 @@ union control {
   char bytes[CMSG_SPACE(sizeof(int))];
 };
 
-/*** Sends bytes and one descriptor through a socket of the domain AF_UNIX.
+/*** Sends bytes, and one descriptor or none, through a socket of the domain AF_UNIX. Nobody gets SIGPIPE.
 @function sendmsg
 @tparam descriptor fd
 @tparam string bytes at least one
@@ -61,19 +61,19 @@ union control {
 */
 static int sys_sendmsg(lua_State *L) {
   arg_count(L, 4);
-  int fd = arg_fd(L, 1), flags = arg_int_or(L, 4, 0), sent;
+  int fd = arg_fd(L, 1), flags = arg_int_or(L, 4, 0), sent = -1;
   struct iovec bytes;
   luaL_checktype(L, 2, LUA_TSTRING);
   bytes.iov_base = (void *)lua_tolstring(L, 2, &bytes.iov_len);
   luaL_argcheck(L, bytes.iov_len > 0, 2, "a descriptor does not travel without a byte");
   luaL_checktype(L, 3, LUA_TTABLE);
-  luaL_argcheck(L, lua_rawlen(L, 3) == 1, 3, "expected a list of one descriptor");
+  lua_Unsigned descriptors = lua_rawlen(L, 3);
   lua_rawgeti(L, 3, 1);
-  luaL_argcheck(L, fd_of(L, lua_gettop(L), &sent), 3, "expected a list of one descriptor");
+  luaL_argcheck(L, descriptors == 0 || (descriptors == 1 && fd_of(L, lua_gettop(L), &sent)), 3, "expected a list of one descriptor, or none");
   union control control = { .header = { .cmsg_len = CMSG_LEN(sizeof sent), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS } };
   memcpy(CMSG_DATA(&control.header), &sent, sizeof sent);
   struct msghdr message = {
-    .msg_iov = &bytes, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control,
+    .msg_iov = &bytes, .msg_iovlen = 1, .msg_control = descriptors ? &control : NULL, .msg_controllen = descriptors ? sizeof control : 0,
   };
   ssize_t count = sendmsg(fd, &message, flags | MSG_NOSIGNAL);
   int err = errno;

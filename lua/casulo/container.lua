@@ -3,13 +3,12 @@
 --- Containers: a checked description, the plan that follows from it, and what can be done with it.
 -- @module casulo.container
 
+local command = require "casulo.command"
 local description = require "casulo.description"
 local layout = require "casulo.layout"
 local life = require "casulo.recipes.life"
 local plan = require "casulo.plan"
 local sys = require "casulo.sys"
-
-local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 local CLONE_FLAGS = {
   user = sys.CLONE_NEWUSER, pid = sys.CLONE_NEWPID, mount = sys.CLONE_NEWNS, uts = sys.CLONE_NEWUTS,
@@ -29,15 +28,13 @@ function container.clone_flags(new)
   return flags
 end
 
-local function environment(checked, host)
-  local user = checked.user and checked.user.uid or 0
-  local env = { PATH = PATH, HOME = user == 0 and "/root" or "/", TERM = host.term }
-  for _, name in ipairs(checked.inherit_env or {}) do env[name] = os.getenv(name) end
-  for name, value in pairs(checked.env) do env[name] = value end
-  local list = {}
-  for name, value in pairs(env) do list[#list + 1] = ("%s=%s"):format(name, value) end
-  table.sort(list)
-  return list, env.PATH
+--- The flags of setns(2) that lead into a container: the namespaces that are its own, and those that it has joined.
+-- @tparam table checked
+-- @treturn integer
+function container.setns_flags(checked)
+  local flags = container.clone_flags(checked.new)
+  for kind in pairs(checked.joined) do flags = flags | CLONE_FLAGS[kind] end
+  return flags
 end
 
 local function join_steps(checked)
@@ -60,20 +57,6 @@ local function map_steps(checked)
     or users.id_maps(checked.uid_map, checked.gid_map)
 end
 
--- A user namespace whose maps a process wrote itself has given up setgroups.
-local function user_steps(checked, host, detach)
-  local user, denied = checked.user, checked.own_maps or not (checked.new.user or host.may_setgroups)
-  if not user then
-    if denied then return {} end
-    return { { "setgroups", {}, why = "none of the caller's supplementary groups" } }
-  end
-  local groups = user.groups or not denied and {} or nil
-  return {
-    require "casulo.recipes.users".become({ uid = user.uid, gid = user.gid, groups = groups }),
-    detach and {} or life.die_with_caller "the kernel forgets that request when the ids change",
-  }
-end
-
 local function names_steps(checked)
   local steps, names = {}, (checked.hostname or checked.domainname) and require "casulo.recipes.names"
   if checked.hostname then steps[#steps + 1] = names.hostname(checked.hostname) end
@@ -86,32 +69,55 @@ end
 -- @treturn boolean
 function container.is_container(value) return getmetatable(value) == Container end
 
+-- All that is done before anything of the command's own.
+local function surroundings(checked, host, variant)
+  local join_before, join = join_steps(checked)
+  local function with_caller(again) return variant.detach and {} or life.die_with_caller(again) end
+  return {
+    variant.detach and {} or life.caller(),
+    join_before,
+    with_caller(),
+    life.session(),
+    life.umask(18, "whoever started casulo: the places made here get usual modes"),
+    map_steps(checked),
+    join,
+    layout.steps(checked, host, command.become_root(checked, with_caller "the kernel forgets that request when the ids change")),
+    checked.new.net and require "casulo.recipes.network".loopback() or {},
+    names_steps(checked),
+    variant.tty and require "casulo.recipes.terminal".open(variant.tty, checked.user) or {},
+  }, with_caller
+end
+
+-- Through casulo-init: as PID 1 of its own, or to wait for the caller's word.
+local function handed_over(checked, host, variant, own_steps)
+  local handover = require "casulo.handover"
+  local numbers = handover.numbers(variant.fds)
+  return handover.steps {
+    init = variant.gate and handover.gate(numbers) or {}, command = own_steps, numbers = numbers, has_control = true, host = host,
+    stays = checked.init, is_init = checked.init, grace = checked.init and checked.init.grace,
+  }
+end
+
 --- The plan of a container: steps from a checked description and the facts of a host. Makes no system call.
 -- @tparam table checked what `casulo.description` returns
 -- @tparam table host facts
 -- @tparam table variant what `container.variant` returns
 -- @treturn plan
 function container.plan(checked, host, variant)
-  local env, path = environment(checked, host)
-  local join_before, join = join_steps(checked)
+  local steps, with_caller = surroundings(checked, host, variant)
+  local control = variant.tty and require "casulo.recipes.terminal".control() or {}
+  local exec = command.exec(checked, host)
+  if checked.init then
+    local own_steps = { life.session(), control, command.rights(checked, host, {}), exec }
+    return plan.new { steps, life.clean(), life.streams(variant), handed_over(checked, host, variant, own_steps) }
+  end
   return plan.new {
-    variant.detach and {} or life.caller(),
-    join_before,
-    variant.detach and {} or life.die_with_caller(),
-    life.session(),
-    life.umask(18, "whoever started casulo: the places made here get usual modes"),
-    map_steps(checked),
-    join,
-    layout.steps(checked, host),
-    checked.new.net and require "casulo.recipes.network".loopback() or {},
-    names_steps(checked),
-    user_steps(checked, host, variant.detach),
-    life.cwd(checked.cwd),
-    checked.umask ~= 18 and life.umask(checked.umask) or {},
+    steps,
+    command.rights(checked, host, with_caller "the kernel forgets that request when the ids change"),
     life.clean(),
     life.streams(variant), -- after the last use of what the caller has open in their place
-    life.unblock(),
-    life.exec(checked.command, env, path),
+    control,
+    variant.gate and handed_over(checked, host, variant, exec) or exec,
   }
 end
 
@@ -147,9 +153,9 @@ end
 --- What makes the plan of one start differ from that of another.
 -- @tparam table settings of a run
 -- @treturn table `stdin`, `stdout`, `stderr`: true where it is not the caller's; `fds`: a sorted list of the numbers of
---   further descriptors; `detach`
+--   further descriptors; `detach`; `tty`: its size; `gate`: whether it waits before its command
 function container.variant(settings)
-  local variant = { detach = settings.detach or nil }
+  local variant = { detach = settings.detach or nil, tty = settings.tty or nil, gate = settings.gate }
   for _, name in ipairs { "stdin", "stdout", "stderr" } do
     if settings[name] and settings[name] ~= "inherit" then variant[name] = true end
   end
@@ -174,41 +180,56 @@ end
 local function prepared(self, settings)
   local variant = container.variant(settings)
   local key = (variant.stdin and "0" or "") .. (variant.stdout and "1" or "") .. (variant.stderr and "2" or "")
-    .. (variant.detach and "d" or "") .. (variant.fds and " " .. table.concat(variant.fds, " ") or "")
+    .. (variant.detach and "d" or "") .. (variant.gate and "g" or "")
+    .. (variant.tty and ("%dx%d"):format(variant.tty.rows, variant.tty.columns) or "") .. (variant.fds and " " .. table.concat(variant.fds, " ") or "")
   local job = self.jobs[key]
   if not job then
     job = require "casulo.process".job(container.plan(self.checked, self.host, variant))
     job.flags = container.clone_flags(self.checked.new)
+    if job.handed then
+      job.gate, job.stays = variant.gate, self.checked.init and true
+      job.above = require "casulo.handover".numbers(variant.fds).above
+    end
     self.jobs[key] = job
   end
   return job
 end
 
-local RUN_FIELDS = { "stdin", "stdout", "stderr", "fds", "timeout", "detach" }
+local RUN_FIELDS = { "stdin", "stdout", "stderr", "fds", "timeout", "detach", "tty" }
 
-local function settings_of(self, options)
-  local settings = description.run_options(options, "start")
+local function settings_of(self, options, call)
+  local settings = description.run_options(options, call)
   for _, name in ipairs(RUN_FIELDS) do
     if settings[name] == nil then settings[name] = self.checked[name] end
   end
-  settings.own_pids = self.checked.new.pid
+  description.check_terminal(settings, self.checked, call)
+  settings.own_pids, settings.container = self.checked.new.pid, self
   return settings
 end
 
-local function start(self, options)
-  local settings = options == nil and self.defaults
+local function start(self, options, gate)
+  local settings = options == nil and not gate and self.defaults
   if not settings then
     local ok
-    ok, settings = description.try(settings_of, self, options)
+    ok, settings = description.try(settings_of, self, options, gate and "create" or "start")
     if not ok then error(settings, 3) end
+    settings.gate = gate
     settings.job = prepared(self, settings)
-    if options == nil then self.defaults = settings end
+    if options == nil and not gate then self.defaults = settings end
   end
   return require "casulo.process".start(settings)
 end
 
+--- Starts the container as far as its command: all is ready, and waits for `Process:start`.
+-- @tparam[opt] table options as for `start`
+-- @treturn process or nil and an error
+function Container:create(options)
+  local process, err = start(self, options, true)
+  return process, err
+end
+
 --- Starts the container.
--- @tparam[opt] table options `stdin`, `stdout`, `stderr`, `fds`, `timeout`, `detach`, in place of the description's
+-- @tparam[opt] table options `stdin`, `stdout`, `stderr`, `fds`, `timeout`, `detach`, `tty`, in place of the description's
 -- @treturn process or nil and an error, when the command never ran
 function Container:start(options)
   local process, err = start(self, options) -- no tail call: an error names the line that called this function

@@ -166,6 +166,18 @@ end
 
 local function is_own(map, id) return #map == 1 and map[1][2] == id and map[1][3] == 1 end
 
+--- Checks that the user of a command stands for somebody outside.
+-- @tparam table checked
+-- @tparam string path how messages call it
+function description.check_user_is_mapped(checked, path)
+  for _, kind in ipairs(checked.new.user and { "uid", "gid" } or {}) do
+    local id = checked.user and checked.user[kind]
+    if id and not maps_id(checked[kind .. "_map"], id) then
+      error(("%s.user.%s: %d stands for nobody outside (see %s_map)"):format(path, kind, id, kind), 0)
+    end
+  end
+end
+
 -- Who is who: the maps, by whom they are written, and the user that the command runs as.
 local function check_users(raw, path, checked, host)
   local in_user_namespace = checked.new.user
@@ -186,12 +198,7 @@ local function check_users(raw, path, checked, host)
   if checked.own_maps and checked.user and checked.user.groups then
     error(path .. ".user.groups: a user namespace whose map its own process wrote has given up setgroups", 0)
   end
-  for _, kind in ipairs { "uid", "gid" } do
-    local id = checked.user and checked.user[kind]
-    if id and not maps_id(checked[kind .. "_map"], id) then
-      error(("%s.user.%s: %d stands for nobody outside (see %s_map)"):format(path, kind, id, kind), 0)
-    end
-  end
+  description.check_user_is_mapped(checked, path)
 end
 
 local KEYWORDS = { inherit = true, null = true, pipe = true }
@@ -251,9 +258,33 @@ local function check_network(value, path)
   return value
 end
 
+local TTY_FIELDS, INIT_FIELDS = { rows = true, columns = true }, { grace = true }
+
+-- → the size of the terminal
+local function check_tty(value, path)
+  if value == false then return false end
+  if value == true then return { rows = 24, columns = 80 } end
+  if type(value) ~= "table" then wrong(path, "true, false or { rows =, columns = }", value) end
+  check.table(value, path, TTY_FIELDS)
+  return {
+    rows = check.integer(value.rows, path .. ".rows", 0, 65535), columns = check.integer(value.columns, path .. ".columns", 0, 65535),
+  }
+end
+
+-- → how long it waits between TERM and KILL
+local function check_init(value, path)
+  if value == false then return false end
+  if value == true then return { grace = 2 } end
+  if type(value) ~= "table" then wrong(path, "true, false or { grace = seconds }", value) end
+  check.table(value, path, INIT_FIELDS)
+  local grace = value.grace
+  if type(grace) ~= "number" or not (grace >= 0 and grace <= 1e6) then wrong(path .. ".grace", "seconds from 0 to 1e6", grace) end
+  return { grace = grace }
+end
+
 local RUN_FIELDS = {
   stdin = check_stdin, stdout = check_output, stderr = check_output, fds = check_fds, timeout = check_timeout,
-  detach = check.boolean,
+  detach = check.boolean, tty = check_tty,
 }
 
 -- Fields that stand for themselves; the others depend on each other or on the host.
@@ -263,7 +294,7 @@ local FIELDS = {
   umask = function(value, path) return check.integer(value, path, 0, 511) end,
   hostname = check.name, domainname = check.name, readonly = check.boolean, standard_mounts = check.boolean,
   mounts = function(value, path) return check.list(value, path, check_mount) end,
-  network = check_network,
+  network = check_network, init = check_init,
 }
 local KNOWN = { namespaces = true, user = true, uid_map = true, gid_map = true }
 for name in pairs(FIELDS) do KNOWN[name] = true end
@@ -293,6 +324,9 @@ local function check_consistency(checked, path, raw)
   if checked.env.PATH == "" and not checked.command[1]:find "/" then
     error(path .. ".env.PATH: it is empty, and the command has no slash: there is nowhere to look for it", 0)
   end
+  if checked.init and not new.pid then
+    error(path .. '.init: a PID 1 needs a PID namespace of its own; add "pid" to namespaces', 0)
+  end
   if raw.network == "none" and not new.net then
     error(path .. '.network: "none" needs a network namespace of its own; add "net" to namespaces', 0)
   end
@@ -319,6 +353,38 @@ function description.run_options(options, path)
   check.table(options, path, RUN_FIELDS)
   check_each(options, path, RUN_FIELDS, checked)
   return checked
+end
+
+--- Checks the settings of a further command in a container that runs: the fields that may differ from one run to the next,
+-- and those of the command.
+-- @tparam table options
+-- @tparam string path how messages call it
+-- @treturn table
+function description.exec_options(options, path)
+  local fields, checked = { command = check_command, env = check_env, cwd = check.absolute, user = check_user }, {}
+  for name, checker in pairs(RUN_FIELDS) do fields[name] = checker end
+  check.table(options, path, fields)
+  if options.command == nil then error(path .. ".command: required", 0) end
+  check_each(options, path, fields, checked)
+  return checked
+end
+
+--- Checks that a terminal is not asked for together with other streams, and that there is a devpts for it.
+-- @tparam table settings of a run, checked
+-- @tparam table checked the description
+-- @tparam string path how messages call it
+function description.check_terminal(settings, checked, path)
+  if not settings.tty then return end
+  for _, name in ipairs { "stdin", "stdout", "stderr" } do
+    if settings[name] and settings[name] ~= "inherit" then
+      error(("%s.%s: the command's terminal is its %s; leave out one of tty and %s"):format(path, name, name, name), 0)
+    end
+  end
+  local has_devpts = checked.standard_mounts
+  for _, mount in ipairs(checked.mounts) do
+    has_devpts = has_devpts or mount.type == "devpts" and mount.target == "/dev/pts"
+  end
+  if not has_devpts then error(path .. ".tty: the container has no devpts on /dev/pts (see standard_mounts)", 0) end
 end
 
 --- The set of namespaces that a list names.

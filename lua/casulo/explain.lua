@@ -78,7 +78,10 @@ local function descriptor(value)
   if value == nil then return "0" end
   return value == sys.AT_FDCWD and "AT_FDCWD" or quoted(value)
 end
-local function with_length(value) return ("%s, %d"):format(quoted(value), #value) end
+local function with_length(value)
+  if value:sub(1, 4) == "\127ELF" then return ("[/* casulo-init */], %d"):format(#value) end
+  return ("%s, %d"):format(quoted(value), #value)
+end
 local function list(value)
   if type(value) ~= "table" then return quoted(value) end
   local items = {}
@@ -135,6 +138,27 @@ local function open_how(value)
   return ("{flags=%s, resolve=%s}, %d"):format(open_mode(opening), resolve_bits(resolve), #value)
 end
 
+local descriptor_command = one_of("F_", "^F_[DGSA][UED][PTD]")
+local seal_bits = flags "F_SEAL_"
+local descriptor_flags = flags "FD_"
+local function descriptor_value(value, step)
+  return (step[3] == sys.F_ADD_SEALS and seal_bits or step[3] == sys.F_SETFD and descriptor_flags or number)(value)
+end
+local seccomp_operation = one_of "SECCOMP_"
+local network_request, terminal_request = one_of("SIOC", "^SIOC"), one_of("TIOC", "^TIOC")
+local function ioctl_request(value) return (value < 0x8000 and terminal_request or network_request)(value) end
+local function ioctl_value(value, step)
+  if step[3] == sys.SIOCSIFFLAGS or step[3] == sys.SIOCGIFFLAGS then return interface(value) end
+  if step[3] == sys.TIOCSWINSZ and #value == 8 then return ("{ws_row=%d, ws_col=%d}"):format(string.unpack("=I2I2", value)) end
+  if step[3] == sys.TIOCSPTLCK and #value == 4 then return ("[%d]"):format(string.unpack("=i4", value)) end
+  if step[3] == sys.TIOCGPTPEER then return open_mode(value) end
+  return number(value)
+end
+local function filter(value) return ("{len=%d, filter=[…]}"):format(#value // 8) end
+local function descriptors_sent(value)
+  return ("[{cmsg_type=SCM_RIGHTS, cmsg_data=[%s]}]"):format(descriptor(value[1]))
+end
+
 local clone_bits, attributes = flags "CLONE_NEW", attribute_bits
 local tree_bits = flags(nil, " OPEN_TREE_CLONE OPEN_TREE_CLOEXEC AT_RECURSIVE ")
 local at_bits = flags(nil, " AT_RECURSIVE AT_EMPTY_PATH ")
@@ -146,11 +170,13 @@ local ARGUMENTS = {
   chdir = { quoted }, chroot = { quoted }, close = { descriptor }, fchdir = { descriptor },
   close_range = { number, number, flags "CLOSE_RANGE_" },
   dup2 = { descriptor, number },
+  fchown = { descriptor, number, number }, fcntl = { descriptor, descriptor_command, descriptor_value },
   execve = { quoted, list, environment }, fexecve = { descriptor, list, environment },
   fsconfig = { descriptor, one_of "FSCONFIG_", quoted, quoted, number },
   fsmount = { descriptor, flags "FSMOUNT_", attributes },
   fsopen = { quoted, flags "FSOPEN_" },
-  ioctl = { descriptor, one_of "SIOC", interface },
+  ioctl = { descriptor, ioctl_request, ioctl_value },
+  memfd_create = { quoted, flags "MFD_" },
   mkdir = { quoted, octal }, mknod = { quoted, node_mode, number }, chmod = { quoted, octal },
   mkdirat = { dir, quoted, octal }, mknodat = { dir, quoted, node_mode, number },
   mount = { quoted, quoted, quoted, mount_bits, quoted },
@@ -162,6 +188,7 @@ local ARGUMENTS = {
   pivot_root = { quoted, quoted },
   poll = { poll_list, number },
   prctl = { one_of "PR_[SGC]", prctl_value, number, number, number },
+  read = { descriptor, number }, seccomp = { seccomp_operation, number, filter }, sendmsg = { descriptor, quoted, descriptors_sent },
   setdomainname = { with_length }, sethostname = { with_length },
   setgroups = { groups }, setns = { descriptor, clone_bits }, unshare = { clone_bits },
   setresgid = { number, number, number }, setresuid = { number, number, number },
@@ -219,6 +246,8 @@ function explain.plan(the_plan, clone, why)
   if clone then lines[#lines + 1] = { clone, why } end
   phase("born", "")
   phase("child", clone and "  " or "")
+  phase("init", "    ")
+  phase("command", "      ")
   phase("after", "")
   local width = 0
   for _, item in ipairs(lines) do

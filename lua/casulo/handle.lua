@@ -8,10 +8,11 @@ local sys = require "casulo.sys"
 
 local handle = {}
 local Process = {}
+handle.Process = Process
 Process.__index = Process
 Process.__name = "casulo.process"
 
-local DESCRIPTORS = { "stdin", "stdout", "stderr", "pidfd" }
+local DESCRIPTORS = { "stdin", "stdout", "stderr", "tty", "report", "control", "terminal_socket", "pidfd" }
 local NO_FLOWS = {}
 
 --- Seconds of CLOCK_MONOTONIC.
@@ -188,6 +189,9 @@ function Process:entries()
       self.flows[#self.flows + 1] = streams.reading(name, self[name])
     end
   end
+  if self.tty and not known.tty and self.tty:is_open() then
+    self.flows[#self.flows + 1] = streams.reading("tty", self.tty)
+  end
   return { ending_of(self), table.unpack(self.flows) }
 end
 
@@ -239,7 +243,7 @@ end
 --   nil and "timeout" when it is still running. nil and an error when a function of the plan failed.
 function Process:wait(seconds)
   local patience = handle.patience(seconds, "wait")
-  if not (self.result or patience or self.deadline or self.flows or self.stdout or self.stderr) then finish(self) end
+  if not (self.result or patience or self.deadline or self.flows or self.stdout or self.stderr or self.tty) then finish(self) end
   local ended, result, err = handle.outcome(self)
   if ended then return result, err end
   return wait_with_streams(self, patience)
@@ -268,11 +272,17 @@ function handle.reap_detached()
 end
 
 --- Lets go of the process: no longer is it ended when the handle's scope is left, or the handle is collected. One that was
--- started with `detach = true` lives on when its caller ends, too; another one dies with the thread that started it.
+-- started with `detach = true`, or has a PID 1 of casulo's own (`init`), lives on when its caller ends, too; another one dies
+-- with the thread that started it.
 -- @treturn boolean true
 -- @see PR_SET_PDEATHSIG(2const)
 function Process:detach()
   self.detached = true
+  if self.job.stays and self.control and self.control:is_open() and not self.created then
+    sys.sendmsg(self.control, "d", {})
+    streams.poll({ { fd = self.control, events = 0 } }, -1) -- until it has heard, and closes its end; or has ended
+    streams.release(self.control)
+  end
   return true
 end
 

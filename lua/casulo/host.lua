@@ -7,6 +7,7 @@
 -- * `has_tty_group`: whether group 5, tty, stands for anyone in the caller's user namespace
 -- * `may_setgroups`: whether that namespace allows setgroups
 -- * `term`: the caller's TERM
+-- * `has_memfd_exec`: whether memfd_create knows MFD_EXEC
 -- * `is_file(path)`: whether a path is something other than a directory; nil where there is nothing
 --
 -- A table of the same shape takes its place in unit tests.
@@ -42,6 +43,12 @@ function gather.has_tty_group()
     if math.tointeger(first) <= 5 and 5 < math.tointeger(first) + math.tointeger(count) then return true end
   end
   return false
+end
+
+-- Since Linux 6.3 a file in memory can be marked as one to be executed, and must be where vm.memfd_noexec is 1.
+function gather.has_memfd_exec()
+  local probe <close> = sys.memfd_create("probe", sys.MFD_EXEC)
+  return probe ~= nil
 end
 
 function gather.is_file()

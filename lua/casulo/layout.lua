@@ -9,7 +9,6 @@
 -- @module casulo.layout
 
 local detached = require "casulo.recipes.detached"
-local life = require "casulo.recipes.life"
 local mounts = require "casulo.recipes.mounts"
 local sys = require "casulo.sys"
 
@@ -171,23 +170,13 @@ local function attach_all(checked, list)
   return steps
 end
 
-local function become_root(checked)
-  if not checked.new.user or checked.own_maps then return {} end
-  local first = { uid = checked.uid_map[1][1], gid = checked.gid_map[1][1] }
-  return {
-    require "casulo.recipes.users".become(first,
-      "root inside from here on: before, this process could still read what only its caller may; "
-        .. "from here, new files get owners that the maps know"),
-    life.die_with_caller "the kernel forgets that request when the ids change",
-  }
-end
-
 --- The steps from the host's tree to the container's.
 -- @tparam table checked what `casulo.description` returns
 -- @tparam table host facts
+-- @tparam table become_root steps to the first ids of the maps, if these are not the caller's
 -- @treturn table steps
 -- @see mount_namespaces(7), pivot_root(2)
-function layout.steps(checked, host)
+function layout.steps(checked, host, become_root)
   local list = mount_list(checked)
   local root = checked.rootfs:gsub("/*$", "/") -- a directory, and nothing else, has a name that ends so
   local steps = {
@@ -200,7 +189,7 @@ function layout.steps(checked, host)
   end
   if checked.standard_mounts then step(make_devices()) end
   step(detached.attach_root(root, host.root == "initramfs"))
-  step(become_root(checked))
+  step(become_root)
   for _, mount in ipairs(list) do
     if mount.type ~= "bind" then step(MAKE[mount.type](mount.name, mount, checked, host)) end
   end

@@ -14,6 +14,8 @@
 -- * `before`: by the caller, before the clone
 -- * `born`: by the caller, while the child waits in its new namespaces
 -- * `child`: by the child (the default)
+-- * `init`: by casulo-init, which the child has executed
+-- * `command`: by the child of casulo-init, or by itself, until it becomes the command
 -- * `after`: by the caller, when the child has executed
 --
 -- A step may also be a Lua function, which is called with the values of the earlier steps.
@@ -24,7 +26,7 @@ local Plan = {}
 Plan.__index = Plan
 
 local FIELDS = { as = true, why = true, tolerate = true, expect = true, undo = true, phase = true }
-local PHASES = { before = true, born = true, child = true, after = true }
+local PHASES = { before = true, born = true, child = true, init = true, command = true, after = true }
 
 --- The result of an earlier step, or a value that is known only when the plan runs.
 -- @tparam string name what the step says in `as`

@@ -12,12 +12,14 @@ local process = {}
 
 --- What a plan is made into once, for all starts of it.
 -- @tparam plan the_plan
--- @treturn table `before`, `born`, `after` and `steps`, those of the child; `program`, unless one of these needs Lua
+-- @treturn table `before`, `born`, `after` and `steps`, those of the child; `handed`, those of casulo-init, if any; `program`,
+--   unless one of the child's needs Lua
 function process.job(the_plan)
-  local steps = the_plan:phase "child"
+  local steps, handed = the_plan:phase "child", the_plan:phase "init"
+  for _, step in ipairs(the_plan:phase "command") do handed[#handed + 1] = step end
   return {
     before = the_plan:phase "before", born = the_plan:phase "born", after = the_plan:phase "after",
-    steps = steps, program = not the_plan:needs_copy() and sys.program(steps) or nil,
+    steps = steps, handed = handed[1] and handed, program = not the_plan:needs_copy() and sys.program(steps) or nil,
   }
 end
 
@@ -31,18 +33,17 @@ local closing = {
 }
 
 -- Where the command was looked for in PATH, a file that may not be executed says more than the last place's ENOENT.
-local function denied_before(job, position)
-  local results = job.program:results()
+local function denied_before(steps, results, position)
   for i = position, 1, -1 do
-    if job.steps[i][1] ~= "execve" then break end
-    if results[i] == -sys.EACCES then return job.steps[i] end
+    if steps[i][1] ~= "execve" then break end
+    if results[i] == -sys.EACCES then return steps[i] end
   end
 end
 
-local function failed_in_child(job, message, errno, position)
-  local step = position and job.steps[position]
+local function failed_in_child(steps, results, message, errno, position)
+  local step = position and steps[position]
   if step and step[1] == "execve" and errno == sys.ENOENT then
-    local denied = denied_before(job, position)
+    local denied = denied_before(steps, results, position)
     if denied then step, errno = denied, sys.EACCES end
   end
   return require "casulo.failure".new { step = step, message = message, errno = errno }
@@ -65,13 +66,13 @@ end
 
 local function clone_program(job, flags, values)
   local born_steps, failures = job.born, {}
-  local options = { values = values, born = born_steps[1] and born(born_steps, values, failures) or nil }
+  local options = { values = values, cgroup = values.cgroup, born = born_steps[1] and born(born_steps, values, failures) or nil }
   local pid, pidfd, errno, position = sys.clone(flags | sys.CLONE_PIDFD, job.program, options)
   if pid then return pid, pidfd end
   if not failures[1] then plan.undo(born_steps, #born_steps, sys, values) end -- else they are undone already
   if failures[1] then return nil, require "casulo.failure".new(failures[1]) end
   if not position then return nil, require "casulo.failure".new { call = "clone", args = { flags }, message = pidfd, errno = errno } end
-  return nil, failed_in_child(job, pidfd, errno, position)
+  return nil, failed_in_child(job.steps, job.program:results(), pidfd, errno, position)
 end
 
 -- A plan with Lua functions runs in a copy of this process; what goes wrong comes back as text through a pipe.
@@ -92,6 +93,42 @@ local function clone(job, values, report)
   return clone_function(job, job.flags, values, report)
 end
 
+-- Waits until casulo-init, or its child, is the command. → true, or nil and an error
+local function executed(self)
+  local text, message, errno
+  repeat text, message, errno = sys.read(self.report, 65536) until text or errno ~= sys.EINTR
+  streams.release(self.report)
+  self.report = nil
+  if text == "" and not self.job.stays then return true end -- its end was closed by the exec
+  if not text or text == "" then
+    return nil, require "casulo.failure".new { message = message or "casulo-init ended before the command was executed", errno = errno or sys.ECANCELED }
+  end
+  local position, failed_with, results = sys.image_report(text)
+  if not position then return true end
+  return nil, failed_in_child(self.job.handed, results, ("step %d of casulo-init returned %s"):format(position, results[position]),
+    failed_with, position)
+end
+
+-- What is left to do when the child has executed. → true, or nil and an error
+local function complete(self, values)
+  self.created = self.job.gate
+  if self.job.handed and not self.created then
+    local ok, failure = executed(self)
+    if not ok then return nil, failure end
+  end
+  if self.terminal_socket then
+    local _, master, errno = sys.recvmsg(self.terminal_socket, 1, sys.MSG_DONTWAIT)
+    streams.release(self.terminal_socket)
+    if type(master) ~= "userdata" then
+      return nil, require "casulo.failure".new { message = "the terminal did not arrive", errno = errno }
+    end
+    self.tty = master
+  end
+  local ok, failure = plan.run(self.job.after, sys, values)
+  if not ok then return nil, require "casulo.failure".new(failure) end
+  return true
+end
+
 --- Starts the child of a plan.
 -- @tparam table settings `job` (what `job` returns, and the `flags` of the clone), `own_pids` (the child is PID 1 of its
 --   own PID namespace), `stdin`, `stdout`, `stderr`, `fds`, `timeout`, `detach`
@@ -102,11 +139,12 @@ function process.start(settings)
   local opened <close> = streams.open(settings)
   if opened and opened.err then return nil, opened.err end
   local values <close> = setmetatable(opened and opened.values or {}, closing)
+  for name, value in pairs(settings.values or {}) do values[name] = value end
   local ok, failure = plan.run(job.before, sys, values)
   if not ok then return nil, require "casulo.failure".new(failure) end
   local self = { -- made before the child: once that lives, nothing may fail until somebody owns it
     pid = false, pidfd = false, owner = sys.getpid(), own_pids = settings.own_pids, deadline = deadline,
-    detached = settings.detach, job = job,
+    detached = settings.detach, job = job, container = settings.container, timeout = settings.timeout,
   }
   self.pid, self.pidfd = clone(job, values, opened and opened.report)
   if not self.pid then
@@ -115,12 +153,29 @@ function process.start(settings)
   end
   handle.own(self)
   if opened then opened:hand_over(self) end
-  ok, failure = plan.run(job.after, sys, values)
+  ok, failure = complete(self, values)
   if ok then return self end
   self.detached = false -- it never was what was asked for
   self:close()
   plan.undo(job.before, #job.before, sys, values)
-  return nil, require "casulo.failure".new(failure)
+  return nil, failure
+end
+
+--- Lets a created process go on to its command.
+-- @treturn process itself; or nil and an error, when the command never ran
+function handle.Process:start()
+  if not self.created then error("start: it has been started already", 2) end
+  self.created = false
+  self.deadline = self.timeout and handle.now() + self.timeout
+  sys.sendmsg(self.control, "s", {}) -- one that has ended in the meantime does not get it, and says nothing then
+  local ok, failure = executed(self)
+  if not ok then
+    self.detached = false
+    self:close()
+    return nil, failure
+  end
+  if self.detached then self:detach() end -- it was asked for before anybody listened
+  return self
 end
 
 return process

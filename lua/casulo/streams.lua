@@ -133,6 +133,24 @@ local function open_report(opened)
   return ok, message, errno
 end
 
+local function open_sockets(opened, name)
+  local ours, theirs, errno = sys.socketpair(sys.AF_UNIX, sys.SOCK_STREAM, 0)
+  if not ours then return nil, theirs, errno end
+  opened.ours[name] = ours
+  return place(opened, name, theirs, true)
+end
+
+-- What casulo-init tells the caller, and the caller it.
+local function open_handover(opened)
+  local reader, writer, errno = sys.pipe2()
+  if not reader then return nil, writer, errno end
+  opened.ours.report = reader
+  local ok, message
+  ok, message, errno = place(opened, "report", writer, true)
+  if not ok then return nil, message, errno end
+  return open_sockets(opened, "control")
+end
+
 local function open_all(opened, settings)
   for _, name in ipairs(NAMES) do
     local setting = settings[name]
@@ -146,6 +164,11 @@ local function open_all(opened, settings)
     local ok, message, errno = place(opened, name, file, false)
     if not ok then return nil, ("%s: %s"):format(name, message), errno end
   end
+  if settings.tty then
+    local ok, message, errno = open_sockets(opened, "terminal_socket")
+    if not ok then return nil, message, errno end
+  end
+  if settings.job.handed then return open_handover(opened) end
   if settings.job.program then return true end
   return open_report(opened)
 end
@@ -158,8 +181,8 @@ local function is_own(setting) return setting == nil or setting == "inherit" end
 --   nil when there is nothing to open
 function streams.open(settings)
   if is_own(settings.stdin) and is_own(settings.stdout) and is_own(settings.stderr) and not settings.fds
-    and settings.job.program then return nil end
-  local opened = setmetatable({ values = {}, ours = {}, theirs = {}, flows = {}, base = 3 }, Opened)
+    and settings.job.program and not settings.job.handed and not settings.tty then return nil end
+  local opened = setmetatable({ values = {}, ours = {}, theirs = {}, flows = {}, base = settings.job.above or 3 }, Opened)
   for number in pairs(settings.fds or {}) do opened.base = math.max(opened.base, number + 1) end
   local ok, message, errno = open_all(opened, settings)
   if not ok then opened.err = require "casulo.failure".new { message = message, errno = errno } end

@@ -24,11 +24,18 @@ end
 -- @tparam[opt] string again why it is asked a second time
 -- @treturn table steps
 -- @see PR_SET_PDEATHSIG(2const), poll(2)
-function life.die_with_caller(again)
+function life.die_with_caller(again) return life.die_with(ref "caller", again) end
+
+--- The kernel kills this process when another one, its parent, dies.
+-- @param pidfd of that process: a number, or a ref
+-- @tparam[opt] string again why it is asked a second time
+-- @treturn table steps
+-- @see PR_SET_PDEATHSIG(2const), poll(2)
+function life.die_with(pidfd, again)
   return {
     { "prctl", sys.PR_SET_PDEATHSIG, sys.SIGKILL,
       why = again or "when the caller dies, the kernel kills this process too" },
-    { "poll", { { fd = ref "caller", events = sys.POLLIN } }, 0, expect = 0,
+    { "poll", { { fd = pidfd, events = sys.POLLIN } }, 0, expect = 0,
       why = "a caller that died before that request is never noticed: so look, and stop if it has" },
   }
 end
@@ -70,7 +77,9 @@ function life.streams(variant)
   local steps = {}
   for number = 0, 2 do
     local name = STREAMS[number]
-    if variant[name] then
+    if variant.tty then
+      steps[#steps + 1] = { "dup2", ref "terminal", number, why = ("the terminal is %s of the command"):format(name) }
+    elseif variant[name] then
       steps[#steps + 1] = { "dup2", ref(name), number, why = ("%s of the command"):format(name) }
     end
   end

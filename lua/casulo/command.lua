@@ -1,0 +1,75 @@
+-- SPDX-License-Identifier: MIT
+
+--- The command in a container: its environment, whose rights it has, how it is executed. The container's first one and
+-- those that come later go the same way.
+-- @module casulo.command
+
+local life = require "casulo.recipes.life"
+local terminal = require "casulo.recipes.terminal"
+
+local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+local command = {}
+
+-- → a list for execve, and the PATH in it
+local function environment(checked, host)
+  local user = checked.user and checked.user.uid or 0
+  local env = { PATH = PATH, HOME = user == 0 and "/root" or "/", TERM = host.term }
+  for _, name in ipairs(checked.inherit_env or {}) do env[name] = os.getenv(name) end
+  for name, value in pairs(checked.env) do env[name] = value end
+  local list = {}
+  for name, value in pairs(env) do list[#list + 1] = ("%s=%s"):format(name, value) end
+  table.sort(list)
+  return list, env.PATH
+end
+
+-- A user namespace whose maps a process wrote itself has given up setgroups.
+local function user_steps(checked, host, rearm)
+  local user, denied = checked.user, checked.own_maps or not (checked.new.user or host.may_setgroups)
+  if not user then
+    if denied then return {} end
+    return { { "setgroups", {}, why = "none of the caller's supplementary groups" } }
+  end
+  local groups = user.groups or not denied and {} or nil
+  return { require "casulo.recipes.users".become({ uid = user.uid, gid = user.gid, groups = groups }), rearm }
+end
+
+--- The steps to the first ids of the maps that another process wrote.
+-- @tparam table checked of `casulo.description`
+-- @tparam table rearm steps that ask again to die with another process: the kernel forgets it when the ids change
+-- @treturn table steps
+function command.become_root(checked, rearm)
+  if not checked.new.user or checked.own_maps then return {} end
+  local first = { uid = checked.uid_map[1][1], gid = checked.gid_map[1][1] }
+  return {
+    require "casulo.recipes.users".become(first,
+      "root inside from here on: before, this process could still read what only its caller may; "
+        .. "from here, new files get owners that the maps know"),
+    rearm,
+  }
+end
+
+--- The steps to what the command may do and where it stands.
+-- @tparam table checked of `casulo.description`
+-- @tparam table host facts
+-- @tparam table rearm steps that ask again to die with another process: the kernel forgets it when the ids change
+-- @treturn table steps
+function command.rights(checked, host, rearm)
+  return {
+    terminal.refuse_typing(),
+    user_steps(checked, host, rearm),
+    life.cwd(checked.cwd),
+    checked.umask ~= 18 and life.umask(checked.umask) or {},
+  }
+end
+
+--- The steps that make this process the command.
+-- @tparam table checked
+-- @tparam table host
+-- @treturn table steps
+function command.exec(checked, host)
+  local env, path = environment(checked, host)
+  return { life.unblock(), life.exec(checked.command, env, path) }
+end
+
+return command
