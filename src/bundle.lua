@@ -5,7 +5,7 @@
 local MODULES = {
   "version", "cli", "foreground", "check", "description", "container", "layout", "host", "plan", "process", "handle", "streams", "recipes.mounts",
   "recipes.detached", "recipes.life", "recipes.devices", "recipes.network", "recipes.names", "recipes.users",
-  "failure", "hint", "explain", -- for a start that fails because no more files can be opened
+  "command", "recipes.terminal", "failure", "hint", "explain", -- for a start that fails because no more files can be opened
 }
 
 -- Each as a string of its own, which costs next to nothing to read: what a run does not need is not unpacked.

@@ -177,7 +177,7 @@ end
 
 local function run(arguments)
   local box = container_of(arguments)
-  local result, err, deaf_to = require "casulo.foreground"(box)
+  local result, err, deaf_to = require "casulo.foreground"(function(options) return box:start(options) end, box.checked)
   if not result then
     io.stderr:write("casulo: ", tostring(err), "\n")
     return err.kind == "not_found" and NOT_FOUND or err.kind == "not_executable" and NOT_EXECUTABLE or FAILED

@@ -63,31 +63,58 @@ local function next_signal(signals)
   return number, code == sys.SI_KERNEL
 end
 
---- Runs a container and forwards signals to it.
--- @tparam container box
+-- What stands in for streams that somebody would have to read or write.
+local function options_of(settings)
+  local options = {}
+  for _, name in ipairs { "stdin", "stdout", "stderr" } do
+    if settings[name] == "pipe" then options[name] = "inherit" end
+  end
+  if settings.tty then options.tty = require "casulo.terminal".size() or settings.tty end
+  return options
+end
+
+local function next_event(process, forwarder, entries, pump)
+  sys.poll(entries, next(forwarder.doubtful) and 10 or process:milliseconds_left())
+  local number, from_kernel
+  if entries[1].revents ~= 0 then number, from_kernel = next_signal(forwarder.signals) end
+  if pump then pump:move() end
+  if pump and number == sys.SIGWINCH then pump:resize(require "casulo.terminal".size())
+  elseif number and number ~= sys.SIGTSTP then forwarder:forward(number, from_kernel) end
+  forwarder:look_again()
+end
+
+-- → a terminal's pump, and what poll looks at for it
+local function pump_of(process, entries)
+  if not process.tty then return nil, table.move(process:entries(), 1, #process:entries(), 2, entries) end
+  local pump = require "casulo.pump"(process.tty)
+  process.tty = nil -- whose flow is the pump's
+  entries[2] = process:entries()[1]
+  return pump, table.move(pump.entries, 1, 4, 3, entries)
+end
+
+--- Runs a process in the foreground and forwards signals to it.
+-- @tparam function start gets options for `Container:start`, and returns what that does
+-- @tparam table settings `stdin`, `stdout`, `stderr`, `tty`: those that it would have
 -- @treturn table result, or nil and an error
 -- @return the signal to which PID 1 was deaf and for which the container was ended, if any
-return function(box)
+return function(start, settings)
   local wanted = wanted_signals()
   sys.sigprocmask(sys.SIG_BLOCK, wanted)
   local signals <close> = assert(sys.signalfd(-1, wanted, sys.SFD_NONBLOCK))
-  local streams = {}
-  for _, name in ipairs { "stdin", "stdout", "stderr" } do
-    if box.checked[name] == "pipe" then streams[name] = "inherit" end -- there is nobody to read it
-  end
-  local process <close>, err = box:start(streams)
+  local process <close>, err = start(options_of(settings))
   if not process then return nil, err end
-  local forwarder = setmetatable({ process = process, doubtful = {} }, Forwarder)
-  local entries = { { fd = signals, events = sys.POLLIN }, table.unpack(process:entries()) }
+  local master <close> = process.tty
+  local pump, entries = pump_of(process, { { fd = signals, events = sys.POLLIN } })
+  local raw <close>, failure = pump and require "casulo.terminal".raw() or nil
+  if failure then return nil, failure end
+  local forwarder = setmetatable({ process = process, doubtful = {}, signals = signals }, Forwarder)
   while true do
-    sys.poll(entries, next(forwarder.doubtful) and 10 or process:milliseconds_left())
-    if entries[1].revents ~= 0 then
-      local number, from_kernel = next_signal(signals)
-      if number and number ~= sys.SIGTSTP then forwarder:forward(number, from_kernel) end
-    end
-    forwarder:look_again()
+    next_event(process, forwarder, entries, pump)
     local result, why = process:wait(0)
-    if result then return result, nil, forwarder.deaf_to end
-    if why ~= "timeout" then return nil, why end
+    if not result and why ~= "timeout" then return nil, why end
+    if result then
+      if pump then pump:drain() end
+      return result, nil, forwarder.deaf_to
+    end
   end
 end
