@@ -108,9 +108,30 @@ describe("example", function()
     assert.are.equal(before, after)
   end)
 
+  -- Those of event loops need their library.
+  local function with_library(name, body)
+    support.each_identity(name, function()
+      if not package.searchpath(name:match "%d+%-(.*)", package.path .. ";" .. package.cpath) then
+        return support.cannot_run(name .. " needs the Debian package lua-" .. name:match "%d+%-(.*)")
+      end
+      support.leaves_nothing(function() body(run(name)) end)
+    end)
+  end
+
+  with_library("10-luv", function(out)
+    for _, name in ipairs { "slow    ", "middling", "quick   " } do
+      assert.is_truthy(out:find(("%s says 1\n.*%s says 2\n.*%s says 3\n.*%s ended, exit code "):format(name, name, name, name)), out)
+    end
+    assert.is_truthy(out:find "quick    ended, exit code 5\n.*middling ended, exit code 8\n.*slow     ended, exit code 4\nthe loop ticked on\n$", out)
+  end)
+
+  with_library("11-cqueues", function(out)
+    assert.are.equal("quick    ended, exit code 5\nmiddling ended, exit code 8\nslow     ended, exit code 4\nthe count went on\n", out)
+  end)
+
   it("headers say goal, how to run and what to expect, in under 60 lines", function()
     local files = sys.scandir "examples"
-    assert.are.equal(9, #files)
+    assert.are.equal(11, #files)
     for _, name in ipairs(files) do
       local text = support.read_file("examples/" .. name)
       for _, word in ipairs { "-- Goal:", "-- Run:", "-- Expect:" } do assert.is_truthy(text:find(word, 1, true), name) end

@@ -24,11 +24,26 @@ function streams.stop(flow)
 end
 local stop = streams.stop
 
--- One read. → true, or false and what the function raised
+-- Calls the function with a chunk. One that comes while it runs, because it waits for its own process, is given to it
+-- when it returns: so it is never called within itself. → true, or false and what it raised
+local function give(flow, chunk)
+  if flow.is_giving then
+    flow.later = flow.later or {}
+    table.insert(flow.later, chunk)
+    return true
+  end
+  flow.is_giving = true
+  local ok, err = pcall(flow.sink, chunk)
+  while ok and flow.later and flow.later[1] do ok, err = pcall(flow.sink, table.remove(flow.later, 1)) end
+  flow.is_giving = false
+  return ok, err
+end
+
+-- One read. → as of `give`
 local function read_some(flow)
   local chunk, _, errno = sys.read(flow.descriptor, CHUNK)
   if chunk and chunk ~= "" then
-    if flow.sink then return pcall(flow.sink, chunk) end
+    if flow.sink then return give(flow, chunk) end
     flow.chunks[#flow.chunks + 1] = chunk
   elseif errno ~= sys.EINTR and errno ~= sys.EAGAIN then
     stop(flow)
