@@ -263,6 +263,19 @@ describe("the streams of a container", function()
     end)
   end)
 
+  support.each_identity("are the right ones where the caller has none itself", function()
+    local directory = support.tmpdir()
+    support.write_file(directory .. "/none.lua", ([[local casulo = require "casulo"
+      local err, file = "", io.open("/etc/passwd")
+      local result, why = casulo.container { rootfs = %q, command = { "/bin/sh", "-c", "wc -c; echo err >&2; wc -c <&3; ls /proc/self/fd" } }
+        :run { stdin = ("x"):rep(200000), stdout = "pipe", stderr = function(chunk) err = err .. chunk end, fds = { [3] = file } }
+      local out = io.open(%q, "w")
+      out:write(result and result.stdout or tostring(why), err)
+      out:close()]]):format(support.rootfs(), directory .. "/out"))
+    support.sh(("$LUA %s/none.lua <&- >&- 2>&-"):format(directory))
+    assert.are.equal(("200000\n%d\n0\n1\n2\n3\n4\nerr\n"):format(sys.stat("/etc/passwd").size), support.read_file(directory .. "/out"))
+  end)
+
   it("of a plan of one's own have no further numbers", function()
     assert.error_matches(function() casulo.unshared({}, {}, { fds = { [3] = 0 } }) end, "unshared: fds is for containers")
     assert.error_matches(function() casulo.unshared({}, {}, { detach = true }) end, "unshared: detach is for containers")

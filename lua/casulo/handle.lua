@@ -178,21 +178,17 @@ end
 --- What poll must look at for this process: its end, and its streams. From here on those that are pipes are read here.
 -- @treturn table entries for `sys.poll`
 function Process:entries()
-  self.flows = self.flows or {}
-  local known = {}
+  if not self.watched then
+    self.flows = self.flows or {}
+    for _, name in ipairs { "stdout", "stderr", "tty" } do
+      if self[name] and self[name]:is_open() then self.flows[#self.flows + 1] = streams.reading(name, self[name]) end
+    end
+    self.watched = { ending_of(self), table.unpack(self.flows) }
+  end
   for _, flow in ipairs(self.flows) do
-    known[flow.name or "text"] = true
     if not flow.descriptor:is_open() then flow.fd = -1 end -- the caller has closed it
   end
-  for _, name in ipairs { "stdout", "stderr" } do
-    if self[name] and not known[name] and self[name]:is_open() then
-      self.flows[#self.flows + 1] = streams.reading(name, self[name])
-    end
-  end
-  if self.tty and not known.tty and self.tty:is_open() then
-    self.flows[#self.flows + 1] = streams.reading("tty", self.tty)
-  end
-  return { ending_of(self), table.unpack(self.flows) }
+  return self.watched
 end
 
 --- Moves what the last poll found in the streams of a process. An error in a function that gets it ends the process.
