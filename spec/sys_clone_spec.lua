@@ -319,7 +319,7 @@ describe("a clone with a go-between", function()
     raises("^on purpose$", sys.clone, 0, program, { born = function() error("on purpose", 0) end })
     raises("yield", coroutine.wrap(function() sys.clone(0, program, { born = coroutine.yield }) end))
     raises("attempt to call", sys.clone, 0, program, { born = 5 })
-    fails("clone: Operation canceled", sys.ECANCELED, nil, sys.clone(0, program, {
+    fails("clone: the go-between was killed by signal 9", sys.ECANCELED, nil, sys.clone(0, program, {
       born = function(between)
         sys.kill(between, sys.SIGKILL)
         return true

@@ -95,10 +95,7 @@ static int start_after_birth(lua_State *L, struct start *s) {
   s->between.flags = first;
   s->child.flags &= ~first;
   pid_t between = share_open(s);
-  if (between == -1) {
-    s->error = errno;
-    return LUA_OK;
-  }
+  if (between == -1) return LUA_OK;
   struct packed *packed = lua_touserdata(L, BODY);
   packed->busy = true;
   lua_pushinteger(L, between);
@@ -114,6 +111,16 @@ static int give_up(lua_State *L, pid_t pid, int saved_errno) {
   kill(pid, SIGKILL);
   reap(pid, &status);
   return sys_failure(L, saved_errno, "clone: pidfd_open");
+}
+
+/* No child: the clone failed, `born` said no, or the go-between was killed. */
+static int push_no_child(lua_State *L, const struct start *s) {
+  if (s->error) return sys_failure(L, s->error, "clone");
+  if (!WIFSIGNALED(s->between_status)) return sys_failure(L, ECANCELED, "clone");
+  luaL_pushfail(L);
+  lua_pushfstring(L, "clone: the go-between was killed by signal %d", WTERMSIG(s->between_status));
+  lua_pushinteger(L, ECANCELED);
+  return 3;
 }
 
 static int clone_program(lua_State *L, unsigned long long flags) {
@@ -136,8 +143,7 @@ static int clone_program(lua_State *L, unsigned long long flags) {
     }
   }
   *descriptor = pidfd;
-  if (s.error) return sys_failure(L, s.error, "clone");
-  if (!s.pid) return sys_failure(L, ECANCELED, "clone");
+  if (!s.pid) return push_no_child(L, &s);
   if (!is_under_way(packed)) return push_failed_step(L, packed, &s);
   return push_child(L, s.pid, flags);
 }

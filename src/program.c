@@ -5,9 +5,16 @@
 #include <limits.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 #include "lib.h"
 #include "pack.h"
+
+static bool changes_ids(const struct op *op) {
+  return op->nr == SYS_setresuid || op->nr == SYS_setresgid || op->nr == SYS_unshare || op->nr == SYS_setns ||
+         (op->nr == SYS_prctl && op->arg[0] == PR_SET_DUMPABLE);
+}
 
 static void pack_steps(lua_State *L, struct packing *p) {
   p->used = 0;
@@ -17,7 +24,9 @@ static void pack_steps(lua_State *L, struct packing *p) {
     pack_step(L, p, lua_gettop(L));
     lua_pop(L, 1);
     keep_op(L, p);
-    if (p->packed) p->packed->name[p->step - 1] = p->call->name;
+    if (!p->packed) continue;
+    if (changes_ids(&p->op)) p->packed->program.changes_ids = true;
+    p->packed->name[p->step - 1] = p->call->name;
   }
 }
 

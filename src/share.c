@@ -20,6 +20,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
@@ -46,20 +47,40 @@ static void give_stacks(char *stacks) {
 }
 
 /* setresuid in a child that shares our memory makes us undumpable. The flag belongs to the memory, so it is put
- * back only when no such child is left: earlier, the child's new user could look into the memory through it. */
+ * back only when no such child is left: earlier, the child's new user could look into the memory through it.
+ * Meanwhile the files of every child in /proc are root's. So where others than root start children, those that open
+ * their id maps and those that change their ids wait for each other. */
 static pthread_mutex_t sharing = PTHREAD_MUTEX_INITIALIZER;
+static pthread_rwlock_t changing = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
 static int sharers, dumpable;
 
-static void begin_sharing(void) {
+static void begin_sharing(struct start *s) {
+  bool may_change = s->program->changes_ids, maps_itself = s->child.flags & CLONE_NEWUSER;
+  s->locks = geteuid() != 0 && (may_change || maps_itself);
+  if (s->locks && maps_itself) pthread_rwlock_rdlock(&changing);
+  else if (s->locks) pthread_rwlock_wrlock(&changing);
+  if (!may_change) return;
   pthread_mutex_lock(&sharing);
   if (sharers++ == 0) dumpable = prctl(PR_GET_DUMPABLE);
   pthread_mutex_unlock(&sharing);
 }
 
-static void end_sharing(void) {
-  pthread_mutex_lock(&sharing);
-  if (--sharers == 0 && dumpable == 1 && prctl(PR_GET_DUMPABLE) != 1) prctl(PR_SET_DUMPABLE, 1);
-  pthread_mutex_unlock(&sharing);
+/* The kernel says that an executing child needs our memory no more a moment before it takes the child out of it. A record lock
+ * that the child holds on a file of this start goes later: when the exec closes its descriptor, or with the child. */
+static const struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+static void wait_until_out(const struct start *s) {
+  while (fcntl(s->held, F_SETLKW, &lock) == -1 && errno == EINTR) {}
+}
+
+static void end_sharing(struct start *s) {
+  if (s->program->changes_ids) {
+    if (prctl(PR_GET_DUMPABLE) != 1) wait_until_out(s);
+    pthread_mutex_lock(&sharing);
+    if (--sharers == 0 && dumpable == 1 && prctl(PR_GET_DUMPABLE) != 1) prctl(PR_SET_DUMPABLE, 1);
+    pthread_mutex_unlock(&sharing);
+  }
+  if (s->locks) pthread_rwlock_unlock(&changing);
 }
 
 /* Without the C library, which leaves its own two signals open. */
@@ -72,45 +93,52 @@ static void restore_mask(const unsigned long long *old) {
   raw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)old, 0, _NSIG / CHAR_BIT, 0, 0);
 }
 
-static int enter(struct start *s) {
+/* True, or false with s->error. */
+static bool enter(struct start *s) {
+  s->held = s->program->changes_ids ? memfd_create("casulo", MFD_CLOEXEC) : -1;
   s->stacks = take_stacks();
-  if (!s->stacks) return -1;
+  if (!s->stacks || (s->program->changes_ids && s->held == -1)) {
+    s->error = errno;
+    if (s->stacks) give_stacks(s->stacks);
+    if (s->held != -1) close(s->held);
+    return false;
+  }
   s->child.stack = (uintptr_t)s->stacks;
   s->between.stack = (uintptr_t)s->stacks + STACK;
   s->child.stack_size = s->between.stack_size = STACK;
-  begin_sharing();
   block_all(&s->blocked);
-  return 0;
+  return true;
 }
 
 static void leave(struct start *s) {
-  end_sharing();
+  if (s->held != -1) close(s->held);
   give_stacks(s->stacks);
   restore_mask(&s->blocked);
 }
 
-static void run_child(void *arg) {
+UNINSTRUMENTED static void run_child(void *arg) {
   struct start *s = arg;
+  if (s->held != -1) raw_call(SYS_fcntl, s->held, F_SETLK, (long)&lock, 0, 0, 0);
   walk(s->program);
 }
 
 int share_start(struct start *s) {
-  if (enter(s) == -1) {
-    s->error = ENOMEM;
-    return -1;
-  }
+  if (!enter(s)) return -1;
   s->child.flags |= CLONE_VM | CLONE_VFORK | CLONE_CLEAR_SIGHAND;
   s->child.exit_signal = SIGCHLD;
+  begin_sharing(s);
   long result = clone3_on_stack(&s->child, run_child, s);
+  end_sharing(s);
   leave(s);
   if (result < 0) s->error = (int)-result;
   else s->pid = (pid_t)result;
   return result < 0 ? -1 : 0;
 }
 
-__attribute__((no_sanitize("address", "undefined", "thread"))) static void run_between(void *arg) {
+UNINSTRUMENTED static void run_between(void *arg) {
   struct start *s = arg;
   char byte;
+  raw_call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0); /* a copy of the caller may hold its end of go open */
   raw_call(SYS_close, s->go[1], 0, 0, 0, 0, 0);
   if (raw_call(SYS_read, s->go[0], (long)&byte, 1, 0, 0, 0) == 1) {
     raw_call(SYS_close, s->go[0], 0, 0, 0, 0, 0);
@@ -121,8 +149,11 @@ __attribute__((no_sanitize("address", "undefined", "thread"))) static void run_b
 }
 
 pid_t share_open(struct start *s) {
-  if (pipe2(s->go, O_CLOEXEC) == -1) return -1;
-  if (enter(s) == -1) {
+  if (pipe2(s->go, O_CLOEXEC) == -1) {
+    s->error = errno;
+    return -1;
+  }
+  if (!enter(s)) {
     close(s->go[0]);
     close(s->go[1]);
     return -1;
@@ -140,7 +171,7 @@ pid_t share_open(struct start *s) {
     close(s->go[0]);
     close(s->go[1]);
     leave(s);
-    errno = (int)-result;
+    s->error = (int)-result;
     return -1;
   }
   return (pid_t)result;
@@ -150,13 +181,21 @@ static void wait_until_clear(_Atomic int *word) {
   while (atomic_load(word) != 0) syscall(SYS_futex, word, FUTEX_WAIT, 1, NULL, NULL, 0);
 }
 
-void share_close(struct start *s, pid_t between, int go) {
+/* The go-between alone has the caller's ids, and is none of those who share. */
+static void let_go(struct start *s) {
   char byte = 0;
-  if (go) (void)!write(s->go[1], &byte, 1); /* no SIGPIPE: the caller has the read end open */
+  begin_sharing(s);
+  (void)!write(s->go[1], &byte, 1); /* no SIGPIPE: the caller has the read end open */
+  wait_until_clear(&s->between_lives);
+  if (s->pid != 0) wait_until_clear(&s->child_lives);
+  end_sharing(s);
+}
+
+void share_close(struct start *s, pid_t between, int go) {
+  if (go) let_go(s);
   close(s->go[0]);
   close(s->go[1]);
   wait_until_clear(&s->between_lives);
-  if (s->pid != 0) wait_until_clear(&s->child_lives);
-  while (waitpid(between, NULL, __WALL) == -1 && errno == EINTR) {}
+  while (waitpid(between, &s->between_status, __WALL) == -1 && errno == EINTR) {}
   leave(s);
 }

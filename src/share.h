@@ -16,16 +16,19 @@ struct start {
   int go[2];                  /* the go-between waits for a byte, or for the caller's end */
   char *stacks;               /* the child's and the go-between's */
   unsigned long long blocked; /* the caller's signal mask, while all are blocked */
+  int held;                   /* a file on which the child holds a lock while it is in the caller's memory */
+  bool locks;                 /* against starts that are in each other's way */
   int error;                  /* errno of the clone that failed */
   pid_t pid;
+  int between_status;         /* how the go-between ended, where that is known */
   _Atomic int child_lives, between_lives; /* cleared by the kernel when that process has let go of the memory */
 };
 
 /* A child of vfork's kind: returns when it has executed or ended. -1 with start->error: there was none. */
 int share_start(struct start *start);
 
-/* The same in two halves: the first makes the go-between and returns its pid, or -1 with errno; the second lets it start
- * the child, or gives up. */
+/* The same in two halves: the first makes the go-between and returns its pid, or -1 with start->error; the second lets it
+ * start the child, or gives up. */
 pid_t share_open(struct start *start);
 void share_close(struct start *start, pid_t between, int go);
 

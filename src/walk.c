@@ -6,8 +6,6 @@
 
 #include <sys/syscall.h>
 
-#define UNINSTRUMENTED __attribute__((no_sanitize("address", "undefined", "thread")))
-
 /* Not syscall(3): that writes errno, which is the parent's. */
 #if defined(__x86_64__)
 UNINSTRUMENTED long raw_call(long nr, long a, long b, long c, long d, long e, long f) {

@@ -6,6 +6,9 @@
 
 #include <stdbool.h>
 
+/* What runs in a child keeps out of what a sanitizer writes down in the memory that is not the child's. */
+#define UNINSTRUMENTED __attribute__((no_sanitize("address", "undefined", "thread")))
+
 enum { WALK_ARGS = 6, WALK_TOLERATED = 4 };
 
 struct op {
@@ -30,6 +33,7 @@ struct record {
 
 struct program {
   int count;
+  bool changes_ids; /* some step may make the memory undumpable */
   struct op *op;
   long *value; /* results of the steps, then the inputs */
   struct record record;
