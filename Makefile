@@ -22,7 +22,7 @@ MODULES = $(shell find lua -name '*.lua')
 BUSTED = $(LUA) /usr/bin/busted
 
 NEEDED = gcc make pkg-config lua5.4 liblua5.4-dev busybox-static
-NEEDED_BY_TESTS = lua-busted luarocks strace iproute2 lua-luv lua-cqueues
+NEEDED_BY_TESTS = lua-busted luarocks strace iproute2 uidmap lua-luv lua-cqueues
 NEEDED_BY_LINT = lua-check clang clang-tidy libclang-rt-14-dev valgrind
 
 LIBLUA = $(shell pkg-config --variable=libdir lua5.4 2>/dev/null)/liblua5.4.a

@@ -3,7 +3,10 @@ local casulo = require "casulo"
 local description = require "casulo.description"
 local support = require "support"
 
-local ROOT, USER = { uid = 0, gid = 0 }, { uid = 1000, gid = 1000 } -- the facts of a host that a check asks for
+-- the facts of a host that a check asks for
+local NONE = { free = 100000 }
+local ROOT = { uid = 0, gid = 0, login = "root", subuid = NONE, subgid = NONE }
+local USER = { uid = 1000, gid = 1000, login = "ana", subuid = NONE, subgid = NONE }
 
 local function with_rootfs(fields)
   local whole = { rootfs = "/srv/root" }
@@ -210,12 +213,12 @@ describe("a description", function()
       { mapped { { 0, "0", 1 } }, ".uid_map[1][2]: expected an integer" },
       { mapped({ { 0, 100000, 10 } }, { uid = 10, gid = 0 }), ".user.uid: 10 stands for nobody outside (see uid_map)" },
       { mapped({ { 0, 100000, 10 } }, { uid = 9, gid = 9 }), ".user.gid: 9 stands for nobody outside (see gid_map)" },
-      { { namespaces = { "user", "mount" }, user = { uid = 0, groups = {} } }, ".user.groups: a user namespace whose map" },
+      { { namespaces = { "user", "mount" }, user = { uid = 0, groups = {} } }, ".user.groups: a user namespace whose only group" },
     }, function(fields) return refused_for(ROOT, fields) end)
     all_refused({
-      { { uid_map = { { 0, 1000, 2 } } }, ".uid_map: an ordinary user maps one id, the own" },
-      { { uid_map = { { 0, 0, 1 } } }, ".uid_map: an ordinary user maps one id, the own: { { N, 1000, 1 } }" },
-      { { gid_map = { { 0, 0, 1 } } }, ".gid_map: an ordinary user" }, { { user = 1 }, ".user.uid: 1 stands for nobody outside" },
+      { { uid_map = { { 0, 1000, 2 } } }, ".uid_map[1]: not the caller's to map: an ordinary user maps its own uid, 1000, and" },
+      { { uid_map = { { 0, 0, 1 } } }, ".uid_map[1]: not the caller's" }, { { gid_map = { { 0, 0, 1 } } }, ".gid_map[1]: not the" },
+      { { user = 1 }, ".user.uid: 1 stands for nobody outside" },
     }, function(fields) return refused_for(USER, fields) end)
   end)
 

@@ -130,8 +130,9 @@ local function in_child(prepare, body)
   if how ~= "exit" or code ~= 0 then error(("in the child: %s %d: %s"):format(how, code, message), 0) end
 end
 
---- Runs a function as an ordinary user with no privilege; its failed assertions fail the test.
-function support.as_user(body)
+--- Runs a function as an ordinary user with no privilege; its failed assertions fail the test. `prepare` runs before, in the
+-- same process, but still as root.
+function support.as_user(body, prepare)
   if not support.is_root() then return body() end
   local directory = support.base() .. "/user"
   if not sys.stat(directory) then
@@ -140,6 +141,7 @@ function support.as_user(body)
   end
   support.command() -- made by root, for all
   in_child(function()
+    if prepare then prepare() end
     base = directory
     roots = {}
     assert(sys.setgroups {})
@@ -147,6 +149,26 @@ function support.as_user(body)
     assert(sys.setresuid(USER, USER, USER))
     assert(sys.prctl(sys.PR_SET_DUMPABLE, 1)) -- as a process of that user that was started in the usual way
   end, body)
+end
+
+--- The same as a user who has an account and subordinate ids: `changes` are other texts for these files of /etc.
+-- All this is seen in a mount namespace of the child only; `prepare` may change more there.
+function support.as_user_with_ids(body, changes, prepare)
+  if not support.needs_root() then return end
+  local etc = support.base() .. "/etc"
+  if not sys.stat(etc) then assert(os.execute("cp -a /etc " .. etc)) end
+  local files = {
+    passwd = support.read_file "/etc/passwd" .. ("spec:x:%d:%d::/nonexistent:/bin/sh\n"):format(USER, USER),
+    subuid = "other:300000:65536\nspec:100000:65536\n", subgid = ("%d:200000:65536\n"):format(USER),
+    ["nsswitch.conf"] = "passwd: files\n",
+  }
+  for name, text in pairs(files) do support.write_file(("%s/%s"):format(etc, name), changes and changes[name] or text) end
+  support.as_user(body, function()
+    assert(sys.unshare(sys.CLONE_NEWNS))
+    assert(sys.mount(nil, "/", nil, sys.MS_REC | sys.MS_PRIVATE))
+    assert(sys.mount(etc, "/etc", nil, sys.MS_BIND))
+    if prepare then prepare() end
+  end)
 end
 
 --- Declares a test twice: as root, and as an ordinary user.

@@ -3,8 +3,8 @@
 -- them than on the container. Usage: bundle.lua OUTPUT
 
 local MODULES = {
-  "version", "cli", "foreground", "check", "description", "container", "layout", "host", "plan", "process", "handle", "streams", "recipes.mounts",
-  "recipes.detached", "recipes.life", "recipes.devices", "recipes.network", "recipes.names", "recipes.users",
+  "version", "cli", "foreground", "check", "description", "idmap", "container", "layout", "host", "plan", "process", "handle", "streams",
+  "recipes.mounts", "recipes.detached", "recipes.life", "recipes.devices", "recipes.network", "recipes.names", "recipes.users", "calls",
   "command", "recipes.terminal", "failure", "hint", "explain", -- for a start that fails because no more files can be opened
 }
 

@@ -4,6 +4,7 @@
 -- those that come later go the same way.
 -- @module casulo.command
 
+local idmap = require "casulo.idmap"
 local life = require "casulo.recipes.life"
 local terminal = require "casulo.recipes.terminal"
 
@@ -23,9 +24,9 @@ local function environment(checked, host)
   return list, env.PATH
 end
 
--- A user namespace whose maps a process wrote itself has given up setgroups.
+-- Where the kernel denies setgroups, a user namespace inside denies it, too.
 local function user_steps(checked, host, rearm)
-  local user, denied = checked.user, checked.own_maps or not (checked.new.user or host.may_setgroups)
+  local user, denied = checked.user, checked.denies_setgroups or not host.may_setgroups
   if not user then
     if denied then return {} end
     return { { "setgroups", {}, why = "none of the caller's supplementary groups" } }
@@ -40,7 +41,7 @@ end
 -- @treturn table steps
 function command.become_root(checked, rearm)
   if not checked.new.user or checked.own_maps then return {} end
-  local first = { uid = checked.uid_map[1][1], gid = checked.gid_map[1][1] }
+  local first = { uid = idmap.first(checked.uid_map), gid = idmap.first(checked.gid_map) }
   return {
     require "casulo.recipes.users".become(first,
       "root inside from here on: before, this process could still read what only its caller may; "

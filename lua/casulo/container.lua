@@ -53,8 +53,8 @@ end
 local function map_steps(checked)
   if not checked.new.user then return {} end
   local users = require "casulo.recipes.users"
-  return checked.own_maps and users.own_id_maps(checked.uid_map, checked.gid_map)
-    or users.id_maps(checked.uid_map, checked.gid_map)
+  local maps = checked.own_maps and users.own_id_maps or checked.maps_by_helper and users.subordinate_id_maps or users.id_maps
+  return maps(checked.uid_map, checked.gid_map)
 end
 
 local function names_steps(checked)

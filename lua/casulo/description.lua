@@ -7,6 +7,7 @@
 -- @module casulo.description
 
 local check = require "casulo.check"
+local idmap = require "casulo.idmap"
 local mounts = require "casulo.recipes.mounts"
 
 local description = {}
@@ -152,53 +153,12 @@ local function check_range(value, path)
 end
 
 local function check_map(value, path)
+  if value == "auto" then return value end
   local map = check.list(value, path, check_range)
   if not map[1] then error(path .. ": expected at least one { container, host, count }", 0) end
+  local position, what = idmap.conflict(map)
+  if position then error(("%s[%d]: %s"):format(path, position, what), 0) end
   return map
-end
-
-local function maps_id(map, id)
-  for _, range in ipairs(map) do
-    if id >= range[1] and id - range[1] < range[3] then return true end
-  end
-  return false
-end
-
-local function is_own(map, id) return #map == 1 and map[1][2] == id and map[1][3] == 1 end
-
---- Checks that the user of a command stands for somebody outside.
--- @tparam table checked
--- @tparam string path how messages call it
-function description.check_user_is_mapped(checked, path)
-  for _, kind in ipairs(checked.new.user and { "uid", "gid" } or {}) do
-    local id = checked.user and checked.user[kind]
-    if id and not maps_id(checked[kind .. "_map"], id) then
-      error(("%s.user.%s: %d stands for nobody outside (see %s_map)"):format(path, kind, id, kind), 0)
-    end
-  end
-end
-
--- Who is who: the maps, by whom they are written, and the user that the command runs as.
-local function check_users(raw, path, checked, host)
-  local in_user_namespace = checked.new.user
-  for _, name in ipairs { "uid_map", "gid_map" } do
-    if raw[name] ~= nil and not in_user_namespace then
-      error(("%s.%s: there is no new user namespace to map (add \"user\" to namespaces)"):format(path, name), 0)
-    end
-  end
-  if raw.user ~= nil then checked.user = check_user(raw.user, path .. ".user") end
-  if not in_user_namespace then return end
-  checked.uid_map = raw.uid_map ~= nil and check_map(raw.uid_map, path .. ".uid_map") or { { 0, host.uid, 1 } }
-  checked.gid_map = raw.gid_map ~= nil and check_map(raw.gid_map, path .. ".gid_map") or { { 0, host.gid, 1 } }
-  checked.own_maps = is_own(checked.uid_map, host.uid) and is_own(checked.gid_map, host.gid)
-  if host.uid ~= 0 and not checked.own_maps then
-    error(("%s.%s: an ordinary user maps one id, the own: { { N, %d, 1 } }; more needs root"):format(path,
-      is_own(checked.uid_map, host.uid) and "gid_map" or "uid_map", is_own(checked.uid_map, host.uid) and host.gid or host.uid), 0)
-  end
-  if checked.own_maps and checked.user and checked.user.groups then
-    error(path .. ".user.groups: a user namespace whose map its own process wrote has given up setgroups", 0)
-  end
-  description.check_user_is_mapped(checked, path)
 end
 
 local KEYWORDS = { inherit = true, null = true, pipe = true }
@@ -295,8 +255,9 @@ local FIELDS = {
   hostname = check.name, domainname = check.name, readonly = check.boolean, standard_mounts = check.boolean,
   mounts = function(value, path) return check.list(value, path, check_mount) end,
   network = check_network, init = check_init,
+  user = check_user, uid_map = check_map, gid_map = check_map,
 }
-local KNOWN = { namespaces = true, user = true, uid_map = true, gid_map = true }
+local KNOWN = { namespaces = true }
 for name in pairs(FIELDS) do KNOWN[name] = true end
 for name in pairs(RUN_FIELDS) do KNOWN[name] = true end
 
@@ -420,7 +381,7 @@ function description.check(raw, host)
     checked.new.net = nil
   end
   check_consistency(checked, path, raw)
-  check_users(raw, path, checked, host)
+  idmap.settle(checked, path, host)
   return checked
 end
 

@@ -12,6 +12,7 @@ local container = require "casulo.container"
 local description = require "casulo.description"
 local handle = require "casulo.handle"
 local handover = require "casulo.handover"
+local idmap = require "casulo.idmap"
 local life = require "casulo.recipes.life"
 local plan = require "casulo.plan"
 local process = require "casulo.process"
@@ -114,7 +115,7 @@ local function checked_for(target, settings)
   checked.env = {}
   for name, value in pairs(target.checked.env) do checked.env[name] = value end
   for name, value in pairs(settings.env or {}) do checked.env[name] = value end
-  description.check_user_is_mapped(checked, "exec")
+  idmap.check_user(checked, "exec")
   return checked
 end
 

@@ -193,6 +193,7 @@ local ARGUMENTS = {
   setgroups = { groups }, setns = { descriptor, clone_bits }, unshare = { clone_bits },
   setresgid = { number, number, number }, setresuid = { number, number, number },
   signal = { signal, disposition }, sigprocmask = { one_of("SIG_", "^SIG_[BUS]"), signals },
+  spawn = { list },
   socket = { one_of "AF_", flags(nil, " SOCK_STREAM SOCK_DGRAM SOCK_CLOEXEC "), number },
   symlinkat = { quoted, dir, quoted },
   umask = { octal }, umount2 = { quoted, flags(nil, " MNT_FORCE MNT_DETACH MNT_EXPIRE UMOUNT_NOFOLLOW ") },

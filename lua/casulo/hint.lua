@@ -99,6 +99,32 @@ function CALLS.setresuid(err)
   if err.errno == sys.EINVAL then return "this id stands for nobody outside (uid_map)" end
 end
 
+function CALLS.write(err)
+  local file = err.args[1]
+  if err.errno == sys.EPERM and type(file) == "table" and (file.ref == "uid_map" or file.ref == "gid_map") then
+    return "the caller lacks CAP_SETUID or CAP_SETGID, or these ids in its own user namespace"
+  end
+end
+
+-- What newuidmap and newgidmap say → what to do about it.
+local SPAWNED = {
+  ["Cannot determine your user name"] = function() return "it goes by names, and /etc/passwd has none for this uid" end,
+  ["owned by a different user"] = function() return "the caller's ids are not those of its entry in /etc/passwd, as after newgrp" end,
+  ["not allowed"] = function(name) return ("no line of /etc/sub%sid gives the caller these ids"):format(name:match "new([ug])idmap") end,
+  ["Operation not permitted"] = function(name)
+    if sys.prctl(sys.PR_GET_NO_NEW_PRIVS) == 1 then return "the caller has set no_new_privs: setuid programs get no rights from it" end
+    return ("it lacks the rights: chmod u+s $(command -v %s), on a file system that is not mounted nosuid"):format(name)
+  end,
+}
+
+function CALLS.spawn(err)
+  local name = err.args[1][1]
+  if err.errno == sys.ENOENT then return ("%s is not installed: apt-get install uidmap"):format(name) end
+  for said, cure in pairs(SPAWNED) do
+    if err.reason:find(said, 1, true) then return cure(name) end
+  end
+end
+
 --- The hint for an error.
 -- @tparam table err what `casulo.failure` makes
 -- @treturn ?string

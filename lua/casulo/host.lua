@@ -3,6 +3,9 @@
 --- Facts of this host, each gathered once, when it is first asked for.
 --
 -- * `uid`, `gid`: the effective ids of the caller, which it may change; always as they are now
+-- * `login`: what /etc/passwd calls the caller, or its uid; also as it is now, and so are:
+-- * `subuid`, `subgid`: the ids that the file of that name in /etc gives the caller, `{ { first, count }, … }`; `partial`
+--   where somebody else may give it more; `free`: from where on it gives none to anyone
 -- * `root`: what `/` is: `"mount"`, or `"initramfs"`, from which nobody can pivot away
 -- * `has_tty_group`: whether group 5, tty, stands for anyone in the caller's user namespace
 -- * `may_setgroups`: whether that namespace allows setgroups
@@ -18,6 +21,33 @@ local sys = require "casulo.sys"
 local current = { uid = sys.geteuid, gid = sys.getegid }
 local gather = {}
 
+local function read(path)
+  local file <close> = io.open(path)
+  return file and file:read "a" or ""
+end
+
+local function login()
+  local uid = sys.geteuid()
+  return ("\n" .. read "/etc/passwd"):match(("\n([^:\n]+):[^:\n]*:%d:"):format(uid))
+end
+
+function current.login() return login() or ("%d"):format(sys.geteuid()) end
+
+-- Names that are not in /etc/passwd, and ids that nsswitch.conf(5) has from elsewhere, are known to newuidmap only.
+local function subordinate(kind)
+  local name, uid = login(), tostring(sys.geteuid())
+  local ranges = { free = 100000, partial = not name or read "/etc/nsswitch.conf":find "%f[^\n\0]subid:" ~= nil }
+  for owner, first, count in read("/etc/sub" .. kind):gmatch "%f[^\n\0]([^:\n]+):(%d+):(%d+)" do
+    first, count = math.tointeger(tonumber(first)), math.tointeger(tonumber(count))
+    if owner == name or owner == uid then ranges[#ranges + 1] = { first, count } end
+    ranges.free = math.max(ranges.free, first + count)
+  end
+  return ranges
+end
+
+function current.subuid() return subordinate "uid" end
+function current.subgid() return subordinate "gid" end
+
 function gather.term() return os.getenv "TERM" or "xterm" end
 
 -- Only a ramfs or tmpfs can be the first root file system of the kernel, so others need no look at the table.
@@ -29,11 +59,6 @@ function gather.root()
     if target == "/" then return id == parent and "initramfs" or "mount" end
   end
   return "mount"
-end
-
-local function read(path)
-  local file <close> = io.open(path)
-  return file and file:read "a" or ""
 end
 
 function gather.may_setgroups() return read "/proc/self/setgroups" ~= "deny\n" end

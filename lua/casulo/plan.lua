@@ -18,7 +18,8 @@
 -- * `command`: by the child of casulo-init, or by itself, until it becomes the command
 -- * `after`: by the caller, when the child has executed
 --
--- A step may also be a Lua function, which is called with the values of the earlier steps.
+-- A step of phase `born` may also be `{ "spawn", argv }`: a program that is run to its end. Any step may be a Lua function, which
+-- is called with the values of the earlier steps.
 -- @module casulo.plan
 
 local plan = {}

@@ -49,28 +49,30 @@ local function failed_in_child(steps, results, message, errno, position)
   return require "casulo.failure".new { step = step, message = message, errno = errno }
 end
 
--- The caller's steps while the child waits: they find /proc/PID of it in the value `child`.
-local function born(steps, values, failures)
+-- The caller's steps while the child waits: they find its PID in the value `PID`, and /proc/PID of it in `child`. Those of a child
+-- that is killed meanwhile fail, too; the clone tells what happened.
+local function born(steps, values, state)
   return function(pid)
     local directory, message, errno = sys.open(("/proc/%d"):format(pid), sys.O_PATH | sys.O_DIRECTORY)
     if not directory then
-      failures[1] = { message = message, errno = errno }
+      state.failure = { message = message, errno = errno }
       return false
     end
-    values.child = directory
-    local ok, failure = plan.run(steps, sys, values)
-    failures[1] = failure
+    values.PID, values.child = pid, directory
+    local ok, failure = plan.run(steps, require "casulo.calls", values)
+    state.done = ok
+    if not ok and sys.waitid(sys.P_PID, pid, sys.WEXITED | sys.WNOHANG | sys.WNOWAIT | sys.__WALL) == 0 then state.failure = failure end
     return ok or false
   end
 end
 
 local function clone_program(job, flags, values)
-  local born_steps, failures = job.born, {}
-  local options = { values = values, cgroup = values.cgroup, born = born_steps[1] and born(born_steps, values, failures) or nil }
+  local born_steps, state = job.born, {}
+  local options = { values = values, cgroup = values.cgroup, born = born_steps[1] and born(born_steps, values, state) or nil }
   local pid, pidfd, errno, position = sys.clone(flags | sys.CLONE_PIDFD, job.program, options)
   if pid then return pid, pidfd end
-  if not failures[1] then plan.undo(born_steps, #born_steps, sys, values) end -- else they are undone already
-  if failures[1] then return nil, require "casulo.failure".new(failures[1]) end
+  if state.done then plan.undo(born_steps, #born_steps, sys, values) end
+  if state.failure then return nil, require "casulo.failure".new(state.failure) end
   if not position then return nil, require "casulo.failure".new { call = "clone", args = { flags }, message = pidfd, errno = errno } end
   return nil, failed_in_child(job.steps, job.program:results(), pidfd, errno, position)
 end

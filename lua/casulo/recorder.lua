@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 
---- A stand-in for `casulo.sys` that makes no call and keeps a list of those it was asked for.
+--- A stand-in for `casulo.calls`, and so for `casulo.sys`, that makes no call and keeps a list of those it was asked for.
 --
 --     local recorder = casulo.recorder()
 --     assert(plan.run(steps, recorder, {}))
@@ -8,7 +8,7 @@
 --
 -- @module casulo.recorder
 
-local sys = require "casulo.sys"
+local calls_of_steps = require "casulo.calls"
 
 --- A recorder. Constants are those of `casulo.sys`.
 -- @tparam[opt] table outcomes by call name: a function with the call's arguments, whose results the call returns
@@ -17,7 +17,7 @@ local function recorder(outcomes)
   local calls = {}
   return setmetatable({ calls = calls }, {
     __index = function(_, name)
-      local real = sys[name]
+      local real = calls_of_steps[name]
       if type(real) ~= "function" then return real end
       return function(...)
         calls[#calls + 1] = { name, n = select("#", ...), ... }

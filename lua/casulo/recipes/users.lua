@@ -56,6 +56,29 @@ function users.id_maps(uid_map, gid_map)
   }
 end
 
+-- The command line of newuidmap and newgidmap.
+local function helper(name, map)
+  local argv = { name, ref "PID" }
+  for _, range in ipairs(map) do
+    for i = 1, 3 do argv[#argv + 1] = ("%d"):format(range[i]) end
+  end
+  return argv
+end
+
+--- The maps of a child's user namespace for a caller without privilege, while the child waits. The kernel lets it map its own
+-- id only; the setuid programs of the package uidmap write what /etc/subuid and /etc/subgid give it, too.
+-- @tparam table uid_map `{ { container, host, count }, … }`
+-- @tparam table gid_map likewise
+-- @treturn table steps of phase `born`
+-- @see newuidmap(1), newgidmap(1), subuid(5)
+function users.subordinate_id_maps(uid_map, gid_map)
+  return {
+    { "spawn", helper("newuidmap", uid_map), phase = "born",
+      why = UID_WHY .. "; this setuid program may write what /etc/subuid gives the caller" },
+    { "spawn", helper("newgidmap", gid_map), phase = "born", why = GID_WHY .. ", by /etc/subgid" },
+  }
+end
+
 --- Takes the ids of a user: the groups first, for which the right is lost with the uid.
 -- @tparam table user `uid`, `gid` and, where setgroups is allowed, `groups`
 -- @tparam[opt] string why
