@@ -43,7 +43,7 @@ describe("casulo.sys", function()
       prctl = { sys.PR_SET_DUMPABLE, n = 2 },
       waitpid = { NOBODY, n = 2 }, waitid = { sys.P_PID, NOBODY, n = 3 }, kill = { NOBODY, n = 2 },
       pidfd_open = { NOBODY, n = 2 },
-      pidfd_send_signal = { -1, n = 2 }, poll = { {}, n = 2 }, pipe2 = { n = 1 }, fcntl = { -1, sys.F_SETFD, n = 3 },
+      pidfd_send_signal = { -1, n = 2 }, poll = { {}, n = 2 }, pipe2 = { n = 1 }, fcntl = { -1, sys.F_SETFD, n = 3 }, flock = { -1, n = 2 },
       close_range = { 9999, 9999, n = 3 }, socket = { sys.AF_UNIX, nil, 0, n = 3 }, ioctl = { -1, nil, ("\0"):rep(40), n = 3 },
       sigprocmask = { nil, {}, n = 2 }, signal = { sys.SIGUSR1, n = 2 }, signalfd = { -1, {}, n = 3 },
       setresuid = { -1, -1, n = 3 },
@@ -244,6 +244,21 @@ describe("a descriptor", function()
     assert.are.equal("", sys.read(reader, 1)) -- the end
     assert.is_nil((sys.isatty(reader)))
     raises("expected F_DUPFD_CLOEXEC", sys.fcntl, reader, 9999)
+  end)
+
+  test("is locked until its last copy is closed, whoever holds that", function()
+    local path = support.tmpdir()
+    local one, other <close> = assert(sys.open(path, sys.O_RDONLY)), assert(sys.open(path, sys.O_RDONLY))
+    assert(sys.flock(one, sys.LOCK_SH))
+    assert(sys.flock(other, sys.LOCK_SH | sys.LOCK_NB))
+    assert(sys.flock(other, sys.LOCK_UN))
+    local pid, writer = sys_support.sleeper() -- it has a copy
+    one:close()
+    fails(("flock %d: Resource temporarily unavailable"):format(other:fileno()), sys.EAGAIN, sys.flock(other, sys.LOCK_EX | sys.LOCK_NB))
+    writer:close()
+    sys.waitpid(pid)
+    assert.is_true(sys.flock(other, sys.LOCK_EX | sys.LOCK_NB))
+    fails("flock 9999: Bad file descriptor", sys.EBADF, sys.flock(9999, sys.LOCK_UN))
   end)
 
   test("closes as one of a range", function()

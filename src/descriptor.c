@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -186,6 +187,20 @@ static int sys_write(lua_State *L) {
   return sys_integer(L, count, err, "write %d", fd);
 }
 
+/*** Locks an open file or directory, or waits until it can. The lock is that of the open file: its copies share it, and it
+is gone with the last of them.
+@function flock
+@tparam descriptor fd
+@tparam integer operation LOCK_SH, LOCK_EX or LOCK_UN, and LOCK_NB
+@see flock(2)
+*/
+static int sys_flock(lua_State *L) {
+  arg_count(L, 2);
+  int fd = arg_fd(L, 1);
+  int result = flock(fd, arg_int(L, 2)), err = errno;
+  return sys_status(L, result, err, "flock %d", fd);
+}
+
 /*** Whether a descriptor is a terminal.
 @function isatty
 @tparam descriptor fd
@@ -201,7 +216,7 @@ static int sys_isatty(lua_State *L) {
 static const luaL_Reg functions[] = {
   { "close", sys_close }, { "close_range", sys_close_range }, { "dup2", sys_dup2 },   { "fcntl", sys_fcntl },
   { "pipe2", sys_pipe2 }, { "read", sys_read },               { "write", sys_write }, { "isatty", sys_isatty },
-  { NULL, NULL },
+  { "flock", sys_flock }, { NULL, NULL },
 };
 
 static const luaL_Reg methods[] = {
