@@ -21,7 +21,7 @@ HEADERS = $(wildcard src/*.h)
 MODULES = $(shell find lua -name '*.lua')
 BUSTED = $(LUA) /usr/bin/busted
 
-NEEDED = gcc make pkg-config lua5.4 liblua5.4-dev busybox-static
+NEEDED = gcc make pkg-config lua5.4 liblua5.4-dev lua-dkjson busybox-static
 NEEDED_BY_TESTS = lua-busted luarocks strace iproute2 uidmap lua-luv lua-cqueues
 NEEDED_BY_LINT = lua-check clang clang-tidy libclang-rt-14-dev valgrind
 

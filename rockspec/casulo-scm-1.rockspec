@@ -9,7 +9,7 @@ a root file system and run a process as PID 1. Every step can be shown with its 
   license = "MIT",
 }
 supported_platforms = { "linux" }
-dependencies = { "lua ~> 5.4" }
+dependencies = { "lua ~> 5.4", "dkjson >= 2.5" }
 build = {
   type = "make",
   build_variables = { CFLAGS = "$(CFLAGS)", LUA = "$(LUA)", LUA_CFLAGS = "-I$(LUA_INCDIR)" },

@@ -5,7 +5,9 @@
 -- Everything is loaded at once, so that a program may drop its privileges or change its root and still use all of it.
 -- @module casulo
 
-for _, name in ipairs { "calls", "exec", "explain", "failure", "handle", "hint", "nearest", "process", "streams" } do require("casulo." .. name) end
+for _, name in ipairs {
+  "calls", "exec", "explain", "failure", "handle", "hint", "nearest", "process", "state", "streams",
+} do require("casulo." .. name) end
 
 local recipes = require "casulo.recipes"
 for _, subject in ipairs(recipes.SUBJECTS) do require("casulo.recipes." .. subject) end

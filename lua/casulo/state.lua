@@ -1,0 +1,376 @@
+-- SPDX-License-Identifier: MIT
+
+--- The names of containers: a record for each, in a directory that only its user may enter.
+--
+-- Root's are in /run/casulo, a user's in $XDG_RUNTIME_DIR/casulo. There is no daemon: a record holds the PID and the start
+-- time of a process, and is believed while that process lives; one that is not is removed by the next call that meets it.
+-- Records are made, replaced and removed under a lock of the directory, which the kernel frees when its holder is killed,
+-- and moved into place whole, so that to read one takes no lock.
+--
+-- A record: `name`; `pid`; `start_time` (field 22 of /proc/PID/stat: clock ticks since the host started); `seen_from`, the
+-- namespaces in which these two count; `started` (seconds since 1970); and what the maker of the container adds: `command`,
+-- `rootfs`, `namespaces` (a list of those that are its own), `env` (a list of NAME=value), `cwd`, `umask`, `user`.
+-- @module casulo.state
+
+local sys = require "casulo.sys"
+
+local state = {}
+
+local NAME = "^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+local LONGEST, LARGEST = 64, 1 << 24 -- bytes of a name; of a record, which is far more than arguments and environment can be
+local PATIENCE = 1 -- second, for a start that is under way: most take a few milliseconds
+local UNFINISHED = ".new" -- no name, so no record; only the holder of the lock writes it
+
+--- Checks a name: 1 to 64 letters, digits, `_`, `.` and `-`, of which the first is a letter or a digit. Raises where it is none.
+-- @param value
+-- @tparam string path how messages call it
+-- @treturn string
+function state.check(value, path)
+  if type(value) == "string" and #value <= LONGEST and value:find(NAME) then return value end
+  local shown = type(value) == "string" and ("%q"):format(value):gsub("\\\n", "\\n") or type(value)
+  error(("%s: expected 1 to %d letters, digits, _, . and -, the first a letter or a digit, got %s"):format(path, LONGEST, shown), 0)
+end
+
+-- Loaded when a name is used, and not before: that takes as long as to start a container.
+local function json()
+  local ok, module = pcall(require, "dkjson")
+  if ok then return module end
+  return nil, "the names of containers need the Lua module dkjson; install the package lua-dkjson"
+end
+
+local function release(descriptor) getmetatable(descriptor).__close(descriptor) end
+
+local function uninterrupted(call, ...)
+  local result, message, errno
+  repeat result, message, errno = call(...) until result or errno ~= sys.EINTR
+  return result, message, errno
+end
+
+-- Opens a directory that nobody but the caller may enter. → descriptor, or nil, what it is instead, errno
+local function open_private(at, name, flags)
+  local fd, message, errno = sys.openat(at, name, sys.O_RDONLY | sys.O_DIRECTORY | flags)
+  if not fd then return nil, message, errno end
+  local found = assert(sys.fstat(fd))
+  if found.uid == sys.geteuid() and found.mode & 63 == 0 then return fd end
+  release(fd)
+  return nil, ("it has uid %d and mode %04o"):format(found.uid, found.mode & 4095)
+end
+
+local Directory = {}
+Directory.__index = Directory
+
+function Directory:__close()
+  if self.locked then sys.flock(self.fd, sys.LOCK_UN) end -- a fork elsewhere in this process may hold a copy of it
+  release(self.fd)
+end
+
+-- Until it is closed.
+function Directory:lock()
+  local ok, message = uninterrupted(sys.flock, self.fd, sys.LOCK_EX)
+  self.locked = ok
+  return ok, message
+end
+
+local EXPECTED = "%s: expected a directory of uid %d with mode 0700, for the names of containers: %s"
+
+-- Root's place is the same whatever environment sudo has kept.
+local function open_parent()
+  if sys.geteuid() == 0 then
+    local fd, message = sys.open("/run", sys.O_PATH | sys.O_DIRECTORY)
+    return fd, fd and "/run" or message
+  end
+  local path = os.getenv "XDG_RUNTIME_DIR"
+  local fd, message = nil, "it is not set"
+  if path and path:sub(1, 1) ~= "/" then message = ("%q is no absolute path"):format(path)
+  elseif path then fd, message = open_private(sys.AT_FDCWD, path, 0) end
+  if fd then return fd, path end
+  return nil, EXPECTED:format("XDG_RUNTIME_DIR", sys.geteuid(), message)
+end
+
+-- The directory of the names. → directory; nil alone where there is none yet and none is to be made; nil and what is wrong
+local function open_directory(make)
+  local parent <close>, path = open_parent()
+  if not parent then return nil, path end
+  path = path .. "/casulo"
+  local fd, message, errno = open_private(parent, "casulo", sys.O_NOFOLLOW)
+  if errno == sys.ENOENT then
+    if not make then return nil end
+    local made, why, number = sys.mkdirat(parent, "casulo", 448)
+    if not made and number ~= sys.EEXIST then return nil, ("%s: %s"):format(path, why) end
+    fd, message = open_private(parent, "casulo", sys.O_NOFOLLOW)
+  end
+  if not fd then return nil, EXPECTED:format(path, sys.geteuid(), message) end
+  -- what is named by way of the descriptor is in the directory that was looked at, wherever its path leads now
+  return setmetatable({ fd = fd, path = path, at = ("/proc/self/fd/%d/"):format(fd:fileno()) }, Directory)
+end
+
+function Directory:file(name) return ("%s%s.json"):format(self.at, name) end
+
+-- A message of a call, with the path as the user knows it.
+function Directory:says(message)
+  local start, stop = message:find(self.at, 1, true)
+  return start and message:sub(1, start - 1) .. self.path .. "/" .. message:sub(stop + 1) or message
+end
+
+local function read_text(path)
+  local fd <close>, message, errno = sys.open(path, sys.O_RDONLY | sys.O_NOFOLLOW | sys.O_NONBLOCK)
+  if not fd then return nil, message, errno end
+  local found = assert(sys.fstat(fd))
+  if found.mode & sys.S_IFMT ~= sys.S_IFREG or found.size > LARGEST then return "" end -- no record that casulo made
+  return uninterrupted(sys.read, fd, found.size)
+end
+
+local function write_text(path, text)
+  local fd <close>, message = sys.open(path, sys.O_WRONLY | sys.O_CREAT | sys.O_TRUNC | sys.O_NOFOLLOW, 384)
+  if not fd then return nil, message end
+  while text ~= "" do
+    local count, why = uninterrupted(sys.write, fd, text)
+    if not count then return nil, why end
+    text = text:sub(count + 1)
+  end
+  return true
+end
+
+-- Only under the lock.
+function Directory:write(name, text)
+  local unfinished = self.at .. UNFINISHED
+  local ok, message = write_text(unfinished, text)
+  if ok then ok, message = sys.rename(unfinished, self:file(name)) end
+  if ok then return true end
+  sys.unlink(unfinished)
+  return nil, self:says(message)
+end
+
+local function is_strings(value)
+  if type(value) ~= "table" then return false end
+  for _, item in ipairs(value) do
+    if type(item) ~= "string" then return false end
+  end
+  return true
+end
+
+local function is_integer(value, least, most) return math.type(value) == "integer" and value >= least and value <= most end
+
+local function is_record(value, name)
+  if type(value) ~= "table" or value.name ~= name or type(value.seen_from) ~= "string" then return false end
+  if not is_integer(value.pid, 1, 0x7fffffff) or not is_integer(value.start_time, 0, math.maxinteger) then return false end
+  return value.starting == true or is_strings(value.command) and is_strings(value.namespaces) and type(value.rootfs) == "string"
+    and is_integer(value.started, 0, 1 << 40)
+end
+
+-- → record; nil alone where there is none; nil, what is wrong, and whether the file can at least be read
+function Directory:read(name)
+  local decoder, missing = json()
+  if not decoder then return nil, missing end
+  local text, message, errno = read_text(self:file(name))
+  if not text and errno == sys.ENOENT then return nil end
+  if not text then return nil, self:says(message) end
+  local ok, record = pcall(decoder.decode, text, 1, nil, nil, nil)
+  if ok and is_record(record, name) then return record end
+  return nil, ("%s/%s.json is no record of a container"):format(self.path, name), true
+end
+
+local UNREADABLE = "/proc/%d/stat cannot be read, so it cannot be told when that process started"
+
+local function start_time(pid)
+  local file <close> = io.open(("/proc/%d/stat"):format(pid))
+  local text = file and file:read "a" or ""
+  return math.tointeger(text:match("^.*%) " .. ("%S+ "):rep(19) .. "(%d+)")) -- the command's name may hold anything
+end
+
+-- The namespaces on which it depends what a PID and a start time mean.
+local function seen_from()
+  return ("%s %s"):format(sys.readlink "/proc/self/ns/pid", sys.readlink "/proc/self/ns/time")
+end
+
+local GONE = { [sys.ESRCH] = true, [sys.EINVAL] = true, [sys.ENOENT] = true } -- the others: the number is a thread's now
+
+-- The process of a record. → pidfd; false when it is gone; nil and why when that cannot be told
+local function living(record)
+  if record.seen_from ~= seen_from() then return nil, "its process was started from another PID or time namespace" end
+  local pidfd, message, errno = sys.pidfd_open(record.pid)
+  if not pidfd then
+    if GONE[errno] then return false end
+    return nil, message
+  end
+  local started = start_time(record.pid) -- of that process, if the descriptor is not at its end afterwards
+  local entry = { fd = pidfd, events = sys.POLLIN }
+  local polled, why = uninterrupted(sys.poll, { entry }, 0)
+  if polled == 0 and started == record.start_time then return pidfd end
+  release(pidfd)
+  if polled == 1 or started then return false end
+  return nil, why or UNREADABLE:format(record.pid)
+end
+
+local function lives(record)
+  local pidfd, why = living(record)
+  if pidfd then release(pidfd) end
+  return pidfd and true or pidfd, why
+end
+
+local function now() return sys.clock_gettime(sys.CLOCK_MONOTONIC) end
+
+-- The record of a name and what `living` says of it. For one whose container is being started, waits until it has: its
+-- command may run for a moment before it is on record.
+function Directory:look(name, deadline)
+  while true do
+    local record, message = self:read(name)
+    local pidfd
+    if record then pidfd, message = living(record) end
+    if not pidfd or not record.starting or now() >= deadline then return record, pidfd, message end
+    sys.poll({ { fd = pidfd, events = sys.POLLIN } }, 1)
+    release(pidfd)
+  end
+end
+
+-- Under the lock: somebody may have replaced the record since it was found to be stale.
+function Directory:remove_stale(name)
+  local record = self:lock() and self:read(name)
+  if record and lives(record) == false then sys.unlink(self:file(name)) end
+end
+
+-- Under the lock. → true, or nil and who has the name
+function Directory:is_free(name)
+  local record, message, readable = self:read(name)
+  if not record then
+    if message and not readable then return nil, message end
+    return true -- what is no record is replaced
+  end
+  local alive, why = lives(record)
+  if alive == false then return true end
+  local taken = ("the name %q is taken"):format(name)
+  if alive == nil then return nil, ("%s, and %s; if that is gone, remove %s/%s.json"):format(taken, why, self.path, name) end
+  return nil, (record.starting and "%s: PID %d is starting its container" or "%s: its container runs as PID %d"):format(taken, record.pid)
+end
+
+local Claim = {}
+Claim.__index = Claim
+
+-- A directory under its lock.
+local function open_locked(make)
+  local directory, message = open_directory(make)
+  if not directory then return nil, message end
+  local ok, why = directory:lock()
+  if ok then return directory end
+  directory:__close()
+  return nil, why
+end
+
+--- Takes a name. The claim ends with this process or when it is released; also when a `<close>` scope is left before it is
+-- complete.
+-- @tparam string name see `check`
+-- @treturn claim or nil and who has the name, or why names cannot be kept
+function state.claim(name)
+  state.check(name, "name")
+  local encoder, message = json()
+  if not encoder then return nil, message end
+  local pid = sys.getpid()
+  local record = { name = name, pid = pid, start_time = start_time(pid), seen_from = seen_from(), starting = true }
+  if not record.start_time then return nil, UNREADABLE:format(pid) end
+  local directory <close>, why = open_locked(true)
+  if not directory then return nil, why end
+  local ok, taken = directory:is_free(name)
+  local text = encoder.encode(record)
+  if ok then ok, taken = directory:write(name, text) end
+  if not ok then return nil, taken end
+  return setmetatable({ name = name, text = text }, Claim)
+end
+
+-- Does something under the lock, if the record is still the one that this claim wrote.
+local function while_held(claim, act)
+  local directory <close>, message = open_locked(false)
+  if not directory then return nil, message end
+  if read_text(directory:file(claim.name)) ~= claim.text then return nil, ("the name %q is not this claim's any more"):format(claim.name) end
+  return act(directory)
+end
+
+--- Names the container: from now on the claim lasts as long as its process, whether or not the caller does.
+-- @tparam table record `pid`, `command`, `rootfs`, `namespaces` and what else `find` is to give
+-- @return true, or nil and a message
+function Claim:complete(record)
+  local whole = { name = self.name, start_time = start_time(record.pid), seen_from = seen_from(), started = os.time() }
+  if not whole.start_time then
+    local pidfd <close>, _, errno = sys.pidfd_open(record.pid)
+    if not pidfd and GONE[errno] then return true end -- and needs no name any more
+    return nil, UNREADABLE:format(record.pid)
+  end
+  for field, value in pairs(record) do whole[field] = value end
+  if not is_record(whole, self.name) then error("complete: expected a record with pid, command, rootfs and namespaces", 2) end
+  local text = json().encode(whole)
+  return while_held(self, function(directory)
+    local ok, message = directory:write(self.name, text)
+    if ok then self.text, self.completed = text, true end
+    return ok, message
+  end)
+end
+
+--- Gives the name up, if it is still this claim's.
+-- @return true, or nil and a message
+function Claim:release()
+  return while_held(self, function(directory) return sys.unlink(directory:file(self.name)) end)
+end
+
+function Claim:__close()
+  if not self.completed then self:release() end
+end
+
+-- The records of what runs, and what is wrong with other files; nil and a message where the directory cannot be read.
+local function running(directory)
+  local files, why = sys.scandir(directory.at)
+  if not files then return nil, directory:says(why) end
+  local records, problems, stale, deadline = {}, {}, {}, now() + PATIENCE
+  for _, file in ipairs(files) do
+    local name = file:match "^(.*)%.json$"
+    if name and #name <= LONGEST and name:find(NAME) then
+      local record, pidfd, message = directory:look(name, deadline)
+      if pidfd then release(pidfd) end
+      if pidfd and not record.starting then records[#records + 1] = record
+      elseif pidfd == false then stale[#stale + 1] = name
+      elseif message then problems[#problems + 1] = ("%s: %s"):format(name, message) end
+    end
+  end
+  for _, name in ipairs(stale) do directory:remove_stale(name) end
+  local unfinished = directory.at .. UNFINISHED
+  if sys.lstat(unfinished) and directory:lock() then sys.unlink(unfinished) end -- a writer was killed
+  table.sort(records, function(a, b) return a.name < b.name end)
+  return records, problems
+end
+
+--- The containers that run under a name.
+-- @treturn {table,...} their records, sorted by name; nil and a message where they cannot be read
+-- @treturn {string,...} what is wrong with files that are not believed
+function state.list()
+  local directory <close>, why = open_directory(false)
+  if not directory then return not why and {} or nil, why or {} end
+  local decoder, missing = json()
+  if not decoder then return nil, missing end
+  return running(directory)
+end
+
+-- Why there is no such container, with a name that may have been meant.
+local function not_found(name, directory)
+  local known = {}
+  for _, record in ipairs(directory and running(directory) or {}) do known[record.name] = true end
+  local near = require "casulo.nearest"(name, known)
+  return ("no container is called %q%s"):format(name, near and ("; did you mean %s?"):format(near) or "")
+end
+
+--- The container of a name.
+-- @tparam string name
+-- @treturn table its record, with `pidfd`, an open descriptor for its process; nil and a message where there is none, or
+--   where that cannot be told
+function state.find(name)
+  state.check(name, "name")
+  local directory <close>, why = open_directory(false)
+  if not directory then return nil, why or not_found(name) end
+  local record, pidfd, message = directory:look(name, now() + PATIENCE)
+  if not pidfd then return nil, message and ("%s: %s"):format(name, message) or not_found(name, directory) end
+  if record.starting then
+    release(pidfd)
+    return nil, ("the container %q is being started"):format(name)
+  end
+  record.pidfd = pidfd
+  return record
+end
+
+return state
