@@ -12,8 +12,12 @@ local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 local command = {}
 
--- → a list for execve, and the PATH in it
-local function environment(checked, host)
+--- The environment of the first command.
+-- @tparam table checked of `casulo.description`
+-- @tparam table host facts
+-- @treturn {string,...} `NAME=value`
+-- @treturn ?string the PATH in it
+function command.environment(checked, host)
   local user = checked.user and checked.user.uid or 0
   local env = { PATH = PATH, HOME = user == 0 and "/root" or "/", TERM = host.term }
   for _, name in ipairs(checked.inherit_env or {}) do env[name] = os.getenv(name) end
@@ -69,7 +73,7 @@ end
 -- @tparam table host
 -- @treturn table steps
 function command.exec(checked, host)
-  local env, path = environment(checked, host)
+  local env, path = command.environment(checked, host)
   return { life.unblock(), life.exec(checked.command, env, path) }
 end
 

@@ -195,7 +195,7 @@ local function prepared(self, settings)
   return job
 end
 
-local RUN_FIELDS = { "stdin", "stdout", "stderr", "fds", "timeout", "detach", "tty" }
+local RUN_FIELDS = { "stdin", "stdout", "stderr", "fds", "timeout", "detach", "tty", "name" }
 
 local function settings_of(self, options, call)
   local settings = description.run_options(options, call)
@@ -205,6 +205,33 @@ local function settings_of(self, options, call)
   description.check_terminal(settings, self.checked, call)
   settings.own_pids, settings.container = self.checked.new.pid, self
   return settings
+end
+
+-- What list shows of a container, and what exec must know to put a command beside the first.
+local function record_of(self, pid)
+  local checked, kinds, rootfs = self.checked, {}, self.checked.rootfs
+  for kind in pairs(checked.new) do kinds[#kinds + 1] = kind end
+  table.sort(kinds)
+  if rootfs:sub(1, 1) ~= "/" then rootfs = ("%s/%s"):format(sys.readlink "/proc/self/cwd" or ".", rootfs) end
+  return {
+    pid = pid, command = checked.command, rootfs = rootfs, namespaces = kinds, env = command.environment(checked, self.host),
+    cwd = checked.cwd, umask = checked.umask, user = checked.user,
+  }
+end
+
+-- The name is taken before the start and belongs to the process after it.
+local function start_named(self, settings)
+  local claim <close>, taken = require "casulo.state".claim(settings.name)
+  if not claim then return nil, require "casulo.failure".new { message = taken } end
+  local process, err = require "casulo.process".start(settings)
+  if not process then return nil, err end
+  local ok, message = claim:complete(record_of(self, process.pid))
+  if ok then
+    process.claim = claim
+    return process
+  end
+  process:close()
+  return nil, require "casulo.failure".new { message = message }
 end
 
 local function start(self, options, gate)
@@ -217,6 +244,7 @@ local function start(self, options, gate)
     settings.job = prepared(self, settings)
     if options == nil and not gate then self.defaults = settings end
   end
+  if settings.name then return start_named(self, settings) end
   return require "casulo.process".start(settings)
 end
 
@@ -229,7 +257,7 @@ function Container:create(options)
 end
 
 --- Starts the container.
--- @tparam[opt] table options `stdin`, `stdout`, `stderr`, `fds`, `timeout`, `detach`, `tty`, in place of the description's
+-- @tparam[opt] table options `stdin`, `stdout`, `stderr`, `fds`, `timeout`, `detach`, `tty`, `name`, in place of the description's
 -- @treturn process or nil and an error, when the command never ran
 function Container:start(options)
   local process, err = start(self, options) -- no tail call: an error names the line that called this function

@@ -242,9 +242,11 @@ local function check_init(value, path)
   return { grace = grace }
 end
 
+local function check_container_name(value, path) return require "casulo.state".check(value, path) end
+
 local RUN_FIELDS = {
   stdin = check_stdin, stdout = check_output, stderr = check_output, fds = check_fds, timeout = check_timeout,
-  detach = check.boolean, tty = check_tty,
+  detach = check.boolean, tty = check_tty, name = check_container_name,
 }
 
 -- Fields that stand for themselves; the others depend on each other or on the host.

@@ -121,6 +121,7 @@ end
 
 local function release(self)
   self.released = true
+  if self.claim and self.status then self.claim:release() end -- of its name
   for _, name in ipairs(DESCRIPTORS) do
     if self[name] then streams.release(self[name]) end
   end
