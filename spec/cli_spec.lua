@@ -39,7 +39,7 @@ end
 describe("casulo", function()
   it("helps on standard output", function()
     local whole = select(2, command "--help")
-    for _, name in ipairs { "run", "explain", "rootfs", "version" } do
+    for _, name in ipairs { "run", "explain", "list", "exec", "kill", "rootfs", "version" } do
       assert.is_truthy(whole:find("\n  " .. name, 1, true))
       for _, words in ipairs { { name, "--help" }, { name, "-h" }, { "help", name } } do
         local status, out, err = command(table.unpack(words))
@@ -50,7 +50,8 @@ describe("casulo", function()
     for _, word in ipairs { "-h", "help" } do assert.are.equal(whole, select(2, command(word))) end
     local options = select(2, command("run", "--help"))
     for _, name in ipairs { "rootfs DIR", "hostname NAME", "bind SOURCE:TARGET[:ro]", "tmpfs TARGET", "mount type=",
-      "env NAME=VALUE", "user UID[:GID]", "cwd DIR", "share NS,", "net none|host", "readonly", "timeout SECONDS" } do
+      "env NAME=VALUE", "user UID[:GID]", "cwd DIR", "share NS,", "net none|host", "readonly", "timeout SECONDS",
+      "name NAME", "init", "tty, -t" } do
       assert.is_truthy(options:find("\n  --" .. name, 1, true), name)
     end
     assert.are.equal("--help\n", select(2, run("--", "echo", "--help"))) -- that one is the command's
@@ -58,7 +59,8 @@ describe("casulo", function()
 
   it("shows its options in two straight columns", function()
     local column
-    for line in select(2, command("run", "--help")):gmatch "\n(  %-%-[^\n]+)" do
+    local options = select(2, command("run", "--help")) .. select(2, command("exec", "--help")) .. select(2, command("list", "--help"))
+    for line in options:gmatch "\n(  %-%-[^\n]+)" do
       local start = utf8.len(line:match "^  %-%-%S+ ?%S*%s+")
       column = column or start
       assert.are.equal(column, start, line)
@@ -73,7 +75,7 @@ describe("casulo", function()
 
   it("fails with one line for a mistake in its words", function()
     local root = support.rootfs()
-    fails "expected a command"
+    fails "expected a command: run, explain, list, exec, kill, rootfs, version (see casulo --help)"
     fails("did you mean run?", "rn")
     fails("unknown command", "frobnicate")
     fails("expected a FILE.lua or --rootfs DIR", "run")
@@ -81,6 +83,10 @@ describe("casulo", function()
     fails("unknown option -x", "explain", "-x")
     fails("--hostname: expected NAME", "run", "--rootfs", root, "--hostname")
     fails("--readonly takes no value", "run", "--rootfs", root, "--readonly=yes")
+    fails("--init takes no value", "run", "--rootfs", root, "--init=yes")
+    fails("unknown option --nmae; did you mean --name?", "run", "--nmae", "web")
+    fails("unknown option --jsn; did you mean --json?", "list", "--jsn")
+    for _, words in ipairs { { "web" }, { "--", "ls" } } do fails("list takes no arguments but --json", "list", table.unpack(words)) end
     fails("expected a command after --", "run", "--rootfs", root, "--")
     fails("the command goes after --", "run", "--rootfs", root, "file.lua", "true")
     for _, words in ipairs { {}, { "busybox" }, { "debian", "x" }, { "busybox", "a", "b" } } do

@@ -68,20 +68,29 @@ local OPTIONS = {
   { "--net", "none|host", function(d, v) d.network = v end, "a loopback of its own, or the host's network" },
   { "--readonly", nil, function(d) d.readonly = true end, "make the root read-only" },
   { "--timeout", "SECONDS", function(d, v) d.timeout = to_number(v, "--timeout") end, "end the container after this time" },
+  { "--name", "NAME", function(d, v) d.name = v end, "what list, exec and kill call it" },
+  { "--init", nil, function(d) d.init = true end, "a PID 1 that passes on signals and reaps orphans" },
+  { "--tty", nil, function(d) d.tty = true end, "a terminal of its own for the command", short = "-t" },
 }
+local LIST_OPTIONS = { { "--json", nil, function(d) d.json = true end, "the whole records, as JSON" } }
+local EXEC_OPTIONS = {}
+for _, option in ipairs(OPTIONS) do
+  local name = option[1]
+  if name == "--env" or name == "--user" or name == "--cwd" or name == "--tty" then EXEC_OPTIONS[#EXEC_OPTIONS + 1] = option end
+end
 
-local function find_option(name)
-  for _, option in ipairs(OPTIONS) do
-    if option[1] == name then return option end
-  end
+local function find_option(name, options)
   local known = {}
-  for _, option in ipairs(OPTIONS) do known[option[1]] = true end
+  for _, option in ipairs(options) do
+    if option[1] == name or option.short == name then return option end
+    known[option[1]] = true
+  end
   local near = require "casulo.nearest"(name, known)
   mistake("unknown option %s%s (see --help)", name, near and ("; did you mean %s?"):format(near) or "")
 end
 
--- → description of the options, the file, the command after --
-local function parse(arguments)
+-- → description of the options, the file or name, the command after --
+local function parse(arguments, options)
   local description, file, command = {}, nil, nil
   local i = 1
   while i <= #arguments do
@@ -92,7 +101,7 @@ local function parse(arguments)
       break
     elseif word:sub(1, 1) == "-" and word ~= "-" then
       local name, value = word:match "^(%-%-[^=]+)=(.*)$"
-      local option = find_option(name or word)
+      local option = find_option(name or word, options)
       if option[2] and not value then
         i = i + 1
         value = arguments[i] or mistake("%s: expected %s", option[1], option[2])
@@ -152,7 +161,7 @@ end
 
 -- The container that the words of run and explain describe.
 local function container_of(arguments)
-  local description, file, command = parse(arguments)
+  local description, file, command = parse(arguments, OPTIONS)
   description.command = command
   if file then
     description = merge(load_file(file), description)
@@ -175,16 +184,42 @@ local function explain(arguments)
   return 0
 end
 
-local function run(arguments)
-  local box = container_of(arguments)
-  local result, err, deaf_to = require "casulo.foreground"(function(options) return box:start(options) end, box.checked)
+-- Says how it ended. → exit status
+local function report(result, err, deaf_to)
   if not result then
     io.stderr:write("casulo: ", tostring(err), "\n")
     return err.kind == "not_found" and NOT_FOUND or err.kind == "not_executable" and NOT_EXECUTABLE or FAILED
   end
-  if result.timed_out then io.stderr:write(("casulo: ended after %g seconds\n"):format(box.checked.timeout)) end
   if result.lost then mistake("the exit status is lost: %s", result.lost) end
   return result.exit_code or 128 + (deaf_to or result.signal)
+end
+
+local function run(arguments)
+  local box = container_of(arguments)
+  local result, err, deaf_to = require "casulo.foreground"(function(options) return box:start(options) end, box.checked)
+  if result and result.timed_out then io.stderr:write(("casulo: ended after %g seconds\n"):format(box.checked.timeout)) end
+  return report(result, err, deaf_to)
+end
+
+local function list(arguments)
+  local options, name, command = parse(arguments, LIST_OPTIONS)
+  if name or command then mistake("list takes no arguments but --json, got %q", name or "--") end
+  say(require "casulo.named".list(options.json))
+  return 0
+end
+
+local function kill(arguments)
+  local name, signal = arguments[1], arguments[2]
+  if not name or name:find "^%-" or arguments[3] then mistake "expected: casulo kill NAME [SIGNAL]" end
+  require "casulo.named".kill(name, signal)
+  return 0
+end
+
+local function exec(arguments)
+  local options, name, command = parse(arguments, EXEC_OPTIONS)
+  if not name or not command then mistake "expected: casulo exec [options] NAME -- COMMAND…" end
+  options.command = command
+  return report(require "casulo.named".exec(name, options))
 end
 
 local function rootfs(arguments)
@@ -205,14 +240,18 @@ local COMMANDS = {
   run = { run, "FILE.lua [options] [-- COMMAND…]\n       casulo run --rootfs DIR [options] [-- COMMAND…]",
     "Runs a container in the foreground. FILE returns a description or a container.\n"
       .. "Exits with the command's own status; 128+n when signal n ended it; 125 when casulo failed,\n"
-      .. "126 when the command cannot be executed, 127 when it is not found.", true },
+      .. "126 when the command cannot be executed, 127 when it is not found.", OPTIONS },
   explain = { explain, "FILE.lua [options] [-- COMMAND…]\n       casulo explain --rootfs DIR [options] [-- COMMAND…]",
-    "Prints every step of run and why. Runs nothing, and needs no privilege.", true },
+    "Prints every step of run and why. Runs nothing, and needs no privilege.", OPTIONS },
+  list = { list, "[--json]", "Lists the containers that run under a name (run --name NAME).", LIST_OPTIONS },
+  exec = { exec, "[options] NAME -- COMMAND…", "Runs a command in a container that runs under a name. Exits as run does.", EXEC_OPTIONS },
+  kill = { kill, "NAME [SIGNAL]",
+    "Ends a container that runs under a name, or sends its PID 1 another signal: a name or a number." },
   rootfs = { rootfs, "busybox DIR",
     "Makes a root file system of busybox in DIR. Where it is already, nothing changes." },
   version = { version, "", "Prints casulo's version." },
 }
-local ORDER = { "run", "explain", "rootfs", "version" }
+local ORDER = { "run", "explain", "list", "exec", "kill", "rootfs", "version" }
 
 local function help(name)
   local command = COMMANDS[name]
@@ -223,8 +262,8 @@ local function help(name)
   end
   say(("usage: casulo %s %s\n\n%s\n"):format(name, command[2], command[3]))
   if command[4] then say "\noptions:\n" end
-  for _, option in ipairs(command[4] and OPTIONS or {}) do
-    local form = option[1] .. (option[2] and " " .. option[2] or "")
+  for _, option in ipairs(command[4] or {}) do
+    local form = option[1] .. (option.short and ", " .. option.short or "") .. (option[2] and " " .. option[2] or "")
     say(("  %s%s%s\n"):format(form, (" "):rep(32 - utf8.len(form)), option[4]))
   end
   return 0
@@ -239,7 +278,7 @@ end
 
 local dispatch
 function dispatch(name, arguments)
-  if not name then mistake "expected a command: run, explain, rootfs or version (see casulo --help)" end
+  if not name then mistake("expected a command: %s (see casulo --help)", table.concat(ORDER, ", ")) end
   if name == "--help" or name == "-h" then return help() end
   if name == "help" then return arguments[1] and dispatch(arguments[1], { "--help" }) or help() end
   if name == "--version" then name = "version" end

@@ -1,0 +1,114 @@
+-- SPDX-License-Identifier: MIT
+
+--- What the command does with containers by name: `casulo list`, `casulo kill` and `casulo exec`.
+-- @module casulo.named
+
+local state = require "casulo.state"
+local sys = require "casulo.sys"
+
+local named = {}
+
+local ORDER = {
+  "name", "pid", "started", "rootfs", "command", "user", "uid", "gid", "groups", "cwd", "umask", "namespaces", "env", "start_time", "seen_from",
+}
+local PATIENCE = 10 -- seconds: the kernel ends a container at once, unless a disk or a network keeps it
+
+local function fail(text, ...) error(text:format(...), 0) end
+
+-- What a terminal would obey is shown as its number.
+local function printable(text) return (text:gsub("%c", function(char) return ("\\%d"):format(char:byte()) end)) end
+
+local function row_of(record)
+  return { record.name, ("%d"):format(record.pid), os.date("%Y-%m-%d %H:%M:%S", record.started), printable(record.rootfs),
+    printable(table.concat(record.command, " ")) }
+end
+
+local function width(text) return utf8.len(text) or #text end
+
+local function table_of(records)
+  local rows, widths = { { "NAME", "PID", "STARTED", "ROOTFS", "COMMAND" } }, {}
+  for i, record in ipairs(records) do rows[i + 1] = row_of(record) end
+  for _, row in ipairs(rows) do
+    for column, text in ipairs(row) do widths[column] = math.max(widths[column] or 0, width(text)) end
+  end
+  local lines = {}
+  for i, row in ipairs(rows) do
+    for column = 1, #row - 1 do row[column] = row[column] .. (" "):rep(widths[column] - width(row[column])) end
+    lines[i] = table.concat(row, "  ") .. "\n"
+  end
+  return table.concat(lines)
+end
+
+-- JSON is UTF-8; arguments and paths may be any bytes.
+local function in_utf8(value)
+  if type(value) == "table" then
+    for key, inner in pairs(value) do value[key] = in_utf8(inner) end
+  end
+  if type(value) ~= "string" or utf8.len(value) then return value end
+  local parts, first = {}, 1
+  while true do
+    local length, wrong = utf8.len(value, first)
+    if length then break end
+    parts[#parts + 1] = value:sub(first, wrong - 1)
+    first = wrong + 1
+  end
+  parts[#parts + 1] = value:sub(first)
+  return table.concat(parts, "\u{FFFD}")
+end
+
+--- The containers that run. What is wrong with a record goes to standard error.
+-- @tparam boolean as_json a list of records, in place of a table for people
+-- @treturn string
+function named.list(as_json)
+  local records, problems = state.list()
+  if not records then fail("list: %s", problems) end
+  for _, problem in ipairs(problems) do io.stderr:write("casulo: list: ", printable(problem), "\n") end
+  if not as_json then return table_of(records) end
+  return require "dkjson".encode(in_utf8(records), { indent = true, keyorder = ORDER }) .. "\n"
+end
+
+local function signal_number(text)
+  local number = math.tointeger(tonumber(text))
+  if number and number >= 1 and number <= sys.SIGRTMAX then return number end
+  local name = text:upper():gsub("^SIG", "")
+  if name:find "^%u[%u%d]+$" and sys["SIG" .. name] then return sys["SIG" .. name] end
+  local known = {}
+  for constant in pairs(sys) do known[(constant:match "^SIG(%u[%u%d]+)$" or "KILL"):lower()] = true end
+  local near = require "casulo.nearest"(name, known)
+  fail("kill: unknown signal %q%s", text, near and ("; did you mean %s?"):format(near:upper()) or "")
+end
+
+local function has(list, item)
+  for _, each in ipairs(list) do
+    if each == item then return true end
+  end
+  return false
+end
+
+--- Sends a signal to PID 1 of a container. After SIGKILL, which ends all that is in it, waits until it has ended.
+-- @tparam string name
+-- @tparam[opt="KILL"] string signal a name or a number
+function named.kill(name, signal)
+  local number = signal_number(signal or "KILL")
+  local record, message = state.find(name)
+  if not record then fail("kill: %s", message) end
+  if number == sys.SIGKILL and not has(record.namespaces, "pid") then sys.kill(-record.pid, number) end -- it has others beside it
+  local ok, why, errno = sys.pidfd_send_signal(record.pidfd, number)
+  if not ok and errno ~= sys.ESRCH then fail("kill: %s: %s", name, why) end
+  if number == sys.SIGKILL and sys.poll({ { fd = record.pidfd, events = sys.POLLIN } }, PATIENCE * 1000) ~= 1 then
+    fail("kill: %s has not ended within %d seconds", name, PATIENCE)
+  end
+  record.pidfd:close()
+end
+
+--- Runs a command in a container, in the foreground.
+-- @tparam string name
+-- @tparam table options `command`; `tty`, `user`, `env`, `cwd`
+-- @return as of `casulo.foreground`
+function named.exec(name, options)
+  local process, err = require "casulo.exec".by_name(name, options)
+  if not process then return nil, err end
+  return require "casulo.foreground"(process)
+end
+
+return named
