@@ -92,6 +92,11 @@ local function pump_of(process, entries)
   return pump, table.move(pump.entries, 1, 4, 3, entries)
 end
 
+-- The caller's terminal shows the container's while there is a pump, until the value's scope is left.
+local function raw_terminal(pump)
+  if pump then return require "casulo.terminal".raw() end
+end
+
 --- Runs a process in the foreground and forwards signals to it.
 -- @tparam function start gets options for `Container:start`, and returns what that does
 -- @tparam table settings `stdin`, `stdout`, `stderr`, `tty`: those that it would have
@@ -103,10 +108,10 @@ return function(start, settings)
   local signals <close> = assert(sys.signalfd(-1, wanted, sys.SFD_NONBLOCK))
   local process <close>, err = start(options_of(settings))
   if not process then return nil, err end
-  local master <close> = process.tty
+  local _ <close> = process.tty
   local pump, entries = pump_of(process, { { fd = signals, events = sys.POLLIN } })
-  local raw <close>, failure = pump and require "casulo.terminal".raw() or nil
-  if failure then return nil, failure end
+  local raw <close>, failure = raw_terminal(pump)
+  if not raw and failure then return nil, failure end
   local forwarder = setmetatable({ process = process, doubtful = {}, signals = signals }, Forwarder)
   while true do
     next_event(process, forwarder, entries, pump)

@@ -106,9 +106,10 @@ end
 -- @tparam table options `command`; `tty`, `user`, `env`, `cwd`
 -- @return as of `casulo.foreground`
 function named.exec(name, options)
-  local process, err = require "casulo.exec".by_name(name, options)
-  if not process then return nil, err end
-  return require "casulo.foreground"(process)
+  return require "casulo.foreground"(function(streams)
+    for field, value in pairs(streams) do options[field] = value end
+    return require "casulo.exec".by_name(name, options)
+  end, options)
 end
 
 return named

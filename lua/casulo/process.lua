@@ -103,7 +103,8 @@ local function executed(self)
   self.report = nil
   if text == "" and not self.job.stays then return true end -- its end was closed by the exec
   if not text or text == "" then
-    return nil, require "casulo.failure".new { message = message or "casulo-init ended before the command was executed", errno = errno or sys.ECANCELED }
+    message = message or "casulo-init ended before the command was executed"
+    return nil, require "casulo.failure".new { message = message, errno = errno or sys.ECANCELED }
   end
   local position, failed_with, results = sys.image_report(text)
   if not position then return true end
