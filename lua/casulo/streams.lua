@@ -236,11 +236,14 @@ end
 -- @treturn boolean as of `move`
 -- @return likewise
 function streams.drain(flows)
+  local open = false
   for _, flow in ipairs(flows) do
     if flow.text then stop(flow) end
+    open = open or flow.fd ~= -1
   end
+  if not open then return true end
   for _ = 1, LARGEST_PIPE // CHUNK do
-    if not flows[1] or streams.poll(flows, 0) == 0 then return true end
+    if streams.poll(flows, 0) == 0 then return true end
     local ok, err = streams.move(flows)
     if not ok then return false, err end
   end
