@@ -55,9 +55,14 @@ end
 
 function Screen:type(text) assert(sys.write(self.master, text)) end
 
--- → how the command ended; the terminal must be as it was
-function Screen:ended()
-  local _, how, code = sys.waitpid(self.pid)
+-- → how the command ended, for which a text is typed until then; the terminal must be as it was
+function Screen:ended(typed)
+  local how, code
+  support.eventually(function()
+    if typed then self:type(typed) end
+    how, code = select(2, sys.waitpid(self.pid, sys.WNOHANG))
+    return how
+  end, "the end of the command")
   support.eventually(function() return sys.ioctl(self.slave, sys.TCGETS, TERMIOS) == self.settings end, "the terminal is as it was")
   self.slave:close()
   self.master:close()
@@ -103,8 +108,7 @@ describe("a terminal of its own", function()
         it:expect("to cat\r\nto cat\r\n", "to cat\n")
         it:type "\3" -- Ctrl-C
         it:expect("status 130", "echo status $?\n")
-        it:type "\4" -- Ctrl-D
-        local how = it:ended()
+        local how = it:ended "\4" -- Ctrl-D
         assert.are.equal("exit", how)
       end
     end)
