@@ -3,6 +3,7 @@
 #   make            build
 #   sudo make demo  a container to look at
 #   sudo make test  the whole suite
+#   sudo make bench what containers cost, beside other tools (QUICK=1: in short)
 #   make lint       compilers and linters, with every warning an error
 #   make install    into PREFIX (and DESTDIR)
 #   make doc        the reference as pages, in doc/api (needs lua-ldoc)
@@ -23,6 +24,7 @@ BUSTED = $(LUA) /usr/bin/busted
 
 NEEDED = gcc make pkg-config lua5.4 liblua5.4-dev lua-dkjson busybox-static
 NEEDED_BY_TESTS = lua-busted luarocks strace iproute2 uidmap lua-luv lua-cqueues
+MEASURED_BY_BENCH = hyperfine bubblewrap crun runc gnuplot-nox
 NEEDED_BY_LINT = lua-check clang clang-tidy libclang-rt-14-dev valgrind
 
 LIBLUA = $(shell pkg-config --variable=libdir lua5.4 2>/dev/null)/liblua5.4.a
@@ -68,6 +70,14 @@ test-packages:
 lint-packages:
 	$(call install_packages,$(NEEDED) $(NEEDED_BY_TESTS) $(NEEDED_BY_LINT))
 
+# What cannot be installed is not measured.
+install-%:
+	$(call install_packages,$*)
+
+bench-packages:
+	$(call install_packages,$(NEEDED))
+	-@$(MAKE) -s -k $(addprefix install-,$(MEASURED_BY_BENCH))
+
 # What root builds for a user under sudo is the user's to build again.
 give_back = @[ -z "$$SUDO_UID" ] || chown -R "$$SUDO_UID:$$SUDO_GID" build
 
@@ -83,6 +93,19 @@ test: test-packages
 
 lint: lint-packages build/casulo-init
 	@sh src/lint.sh "$(LUA_CFLAGS)"
+
+bench: bench-packages
+	@$(MAKE) -s all build/bench/by_hand build/bench/pause
+	@eval "$$($(MAKE) -s env)" && sh bench/run.sh $(if $(QUICK),quick)
+	$(give_back)
+
+build/bench/by_hand: bench/by_hand.c src/clone3.c src/clone3.h
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(WARNINGS) -o $@ bench/by_hand.c src/clone3.c
+
+build/bench/pause: bench/pause.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(WARNINGS) -nostdlib -static -Wl,-z,noseparate-code -o $@ $<
 
 sanitize: lint-packages build/casulo-init
 	@sh src/sanitize.sh "$(LUA_CFLAGS)"
@@ -114,4 +137,4 @@ uninstall:
 clean:
 	rm -rf build doc/api casulo src/*.o
 
-.PHONY: all packages test-packages lint-packages demo test lint sanitize doc env install uninstall clean
+.PHONY: all packages test-packages lint-packages bench-packages demo test bench lint sanitize doc env install uninstall clean

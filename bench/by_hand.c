@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT
+/* The measure for casulo's starts: the same containers by the same system calls, written by hand for speed. The child
+ * shares our memory until it executes, as a child of vfork(2) does. spec/bench_spec.lua holds its calls to those of casulo.
+ *
+ * usage: by_hand ROOT/ COMMAND [ARGUMENT…]
+ * For each "KIND COUNT" on standard input, starts so many containers, waits for each, and writes a line of microseconds.
+ * KIND is four, six or whole. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../src/clone3.h"
+
+enum { FOUR, SIX, WHOLE };
+enum { SAFE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC };
+
+static int kind;
+static const char *root;
+static char **command;
+static char *environment[] = { "HOME=/root", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                               "TERM=dumb", NULL };
+static const char *const nodes[] = { "null", "zero", "full", "random", "urandom", "tty" };
+enum { NODES = sizeof nodes / sizeof *nodes };
+static int caller; /* a pidfd of this process */
+
+static const char *failed_call; /* written by the child */
+static int failed_errno;
+
+static int checked(long result, const char *call) {
+  if (result != -1) return (int)result;
+  failed_errno = errno;
+  failed_call = call;
+  _exit(125);
+}
+#define DO(call) checked((call), #call)
+
+static void die_with_caller(void) {
+  struct pollfd life = { .fd = caller, .events = POLLIN };
+  DO(prctl(PR_SET_PDEATHSIG, SIGKILL));
+  if (DO(ppoll(&life, 1, &(struct timespec){ 0 }, NULL)) != 0) _exit(125);
+}
+
+static int device_in_sight(const char *node) {
+  char path[32];
+  struct mount_attr readonly = { .attr_set = MOUNT_ATTR_RDONLY };
+  snprintf(path, sizeof path, "/dev/%s", node);
+  int device = DO(open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | AT_RECURSIVE | OPEN_TREE_CLOEXEC));
+  DO(mount_setattr(device, "", AT_EMPTY_PATH | AT_RECURSIVE, &readonly, sizeof readonly));
+  return device;
+}
+
+/* A file system that has no place yet; settings are names and values, ended by NULL. */
+static int filesystem(const char *type, unsigned attributes, const char *const *settings) {
+  int context = DO(fsopen(type, FSOPEN_CLOEXEC));
+  for (; *settings; settings += 2) DO(fsconfig(context, FSCONFIG_SET_STRING, settings[0], settings[1], 0));
+  DO(fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0));
+  return DO(fsmount(context, FSMOUNT_CLOEXEC, attributes));
+}
+#define SETTINGS(...) ((const char *const[]){ __VA_ARGS__ __VA_OPT__(, ) NULL })
+
+static void enter(int tree) {
+  DO(fchdir(tree));
+  DO(syscall(SYS_pivot_root, ".", "."));
+  DO(umount2(".", MNT_DETACH));
+  DO(chdir("/"));
+}
+
+static void directory(const char *path) {
+  if (mkdirat(AT_FDCWD, path, 0755) == -1 && errno != EEXIST) DO(-1);
+}
+
+static void attach(int mount, const char *path) { DO(move_mount(mount, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH)); }
+
+static void attach_device(int device, const char *node) {
+  char path[32];
+  snprintf(path, sizeof path, "/dev/%s", node);
+  DO(mknodat(AT_FDCWD, path, S_IFREG | 0644, 0));
+  attach(device, path);
+}
+
+static void attach_carefully(int mount, const char *path) {
+  struct open_how how = { .flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS };
+  int place = DO(syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how));
+  DO(move_mount(mount, "", place, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH));
+}
+
+static void only_proc(int tree) {
+  DO(move_mount(tree, "", AT_FDCWD, root, MOVE_MOUNT_F_EMPTY_PATH));
+  int proc = filesystem("proc", SAFE, SETTINGS());
+  enter(tree);
+  directory("/proc");
+  attach_carefully(proc, "/proc");
+}
+
+static void standard_mounts(int tree) {
+  int device[NODES];
+  for (int i = 0; i < NODES; i++) device[i] = device_in_sight(nodes[i]);
+  DO(move_mount(tree, "", AT_FDCWD, root, MOVE_MOUNT_F_EMPTY_PATH));
+  int sysfs = filesystem("sysfs", SAFE | MOUNT_ATTR_RDONLY, SETTINGS());
+  int dev = filesystem("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, SETTINGS("mode", "755"));
+  int devpts = filesystem("devpts", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, SETTINGS("ptmxmode", "0666", "mode", "0620", "gid", "5"));
+  int shm = filesystem("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, SETTINGS("mode", "1777"));
+  int proc = filesystem("proc", SAFE, SETTINGS());
+  enter(tree);
+  directory("/sys");
+  directory("/dev");
+  directory("/proc");
+  attach(sysfs, "/sys");
+  attach(dev, "/dev");
+  for (int i = 0; i < NODES; i++) attach_device(device[i], nodes[i]);
+  DO(symlinkat("/proc/self/fd", AT_FDCWD, "/dev/fd"));
+  DO(symlinkat("/proc/self/fd/0", AT_FDCWD, "/dev/stdin"));
+  DO(symlinkat("/proc/self/fd/1", AT_FDCWD, "/dev/stdout"));
+  DO(symlinkat("/proc/self/fd/2", AT_FDCWD, "/dev/stderr"));
+  DO(symlinkat("pts/ptmx", AT_FDCWD, "/dev/ptmx"));
+  directory("/dev/pts");
+  attach(devpts, "/dev/pts");
+  directory("/dev/shm");
+  attach(shm, "/dev/shm");
+  attach(proc, "/proc");
+}
+
+static void loopback(void) {
+  struct ifreq up = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+  int any = DO(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  DO(ioctl(any, SIOCSIFFLAGS, &up));
+  DO(close(any));
+}
+
+static void child(void *unused) {
+  (void)unused;
+  die_with_caller();
+  DO(setsid());
+  umask(022);
+  DO(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+  int tree = DO(open_tree(AT_FDCWD, root, OPEN_TREE_CLONE | AT_RECURSIVE | OPEN_TREE_CLOEXEC));
+  if (kind == WHOLE) standard_mounts(tree);
+  else only_proc(tree);
+  if (kind != FOUR) loopback();
+  DO(syscall(SYS_setgroups, 0, NULL));
+  DO(chdir("/"));
+  DO(sigaction(SIGPIPE, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL));
+  DO(sigaction(SIGCHLD, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL));
+  DO(close_range(3, ~0U, CLOSE_RANGE_CLOEXEC));
+  DO(sigprocmask(SIG_SETMASK, &(sigset_t){ 0 }, NULL));
+  DO(execve(command[0], command, environment));
+}
+
+static void give_up(const char *what, int error) {
+  fprintf(stderr, "by_hand: %s: %s\n", what, strerror(error));
+  exit(1);
+}
+
+/* Starts one container and waits for its end. */
+static void run(void) {
+  static _Alignas(16) char stack[65536];
+  sigset_t all, old;
+  siginfo_t end;
+  int pidfd = -1;
+  struct clone_args args = {
+    .flags = CLONE_VM | CLONE_VFORK | CLONE_CLEAR_SIGHAND | CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC,
+    .exit_signal = SIGCHLD,
+    .pidfd = (uintptr_t)&pidfd,
+    .stack = (uintptr_t)stack,
+    .stack_size = sizeof stack,
+  };
+  if (kind != FOUR) args.flags |= CLONE_NEWNET | CLONE_NEWCGROUP;
+  caller = pidfd_open(getpid(), 0);
+  if (caller == -1) give_up("pidfd_open", errno);
+  sigfillset(&all);
+  sigprocmask(SIG_BLOCK, &all, &old);
+  long pid = clone3_on_stack(&args, child, NULL);
+  sigprocmask(SIG_SETMASK, &old, NULL);
+  if (pid < 0) give_up("clone3", (int)-pid);
+  if (failed_call) give_up(failed_call, failed_errno);
+  close(caller);
+  if (poll(&(struct pollfd){ .fd = pidfd, .events = POLLIN }, 1, -1) == -1) give_up("poll", errno);
+  if (waitid(P_PIDFD, (id_t)pidfd, &end, WEXITED | __WALL) == -1) give_up("waitid", errno);
+  if (end.si_code != CLD_EXITED || end.si_status != 0) give_up("the command failed", 0);
+  close(pidfd);
+}
+
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (double)time.tv_sec * 1e6 + (double)time.tv_nsec / 1e3;
+}
+
+static int kind_of(const char *name) {
+  if (strcmp(name, "four") == 0) return FOUR;
+  if (strcmp(name, "six") == 0) return SIX;
+  if (strcmp(name, "whole") != 0) give_up(name, EINVAL);
+  return WHOLE;
+}
+
+int main(int argc, char **argv) {
+  char line[64], name[16];
+  long count;
+  if (argc < 3) give_up("usage: by_hand ROOT/ COMMAND", EINVAL);
+  root = argv[1];
+  command = argv + 2;
+  while (fgets(line, sizeof line, stdin)) {
+    if (sscanf(line, "%15s %ld", name, &count) != 2) give_up("expected KIND COUNT", EINVAL);
+    kind = kind_of(name);
+    for (; count > 0; count--) {
+      double started = now();
+      run();
+      printf("%.1f ", now() - started);
+    }
+    puts("");
+    fflush(stdout);
+  }
+  return 0;
+}

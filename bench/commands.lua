@@ -1,0 +1,104 @@
+-- SPDX-License-Identifier: MIT
+--- What a container costs as a command: casulo's and the other tools', each from its start to its end.
+
+local json = require "dkjson"
+local kinds = require "bench.kinds"
+local median = require "bench.median"
+local peer = require "bench.peer"
+local tools = require "bench.tools"
+
+local COMMAND = { "/bin/true" }
+local MOST_OF_BWRAP, MOST_OF_CRUN = 0.8, 0.35
+
+local function write_bundles(settings)
+  for kind in pairs(kinds.TITLES) do
+    local path = ("%s/bundle-%s"):format(settings.directory, kind)
+    assert(os.execute(("mkdir -p '%s'"):format(path)))
+    local file <close> = assert(io.open(path .. "/config.json", "w"))
+    assert(file:write(json.encode(tools.bundle(kind, settings.root, COMMAND))))
+  end
+end
+
+-- crun refuses to run beside a cgroup v2 that is mounted within a cgroup v1, even where it is to use neither.
+local function without_hybrid_cgroup(command)
+  local mounts <close> = assert(io.open "/proc/self/mounts")
+  local place = "/sys/fs/cgroup/unified"
+  if not mounts:read "a":find(" " .. place .. " cgroup2 ", 1, true) then return command end
+  return { "unshare", "--mount", "sh", "-c", ("umount %s && exec \"$@\""):format(place), "sh", table.unpack(command) }
+end
+
+local function quoted(words)
+  local list = {}
+  for i, word in ipairs(words) do list[i] = "'" .. word:gsub("'", "'\\''") .. "'" end
+  return table.concat(list, " ")
+end
+
+-- One round: each tool some times, beginning with another tool than the round before.
+local function measure(settings, lines, first, times)
+  local report = settings.directory .. "/hyperfine.json"
+  local command = { "hyperfine", "--style", "none", "-N", "-w", "2", "-r", tostring(settings.runs), "--export-json", report }
+  for i = 0, #lines - 1 do command[#command + 1] = quoted(lines[(first + i) % #lines + 1].words) end
+  peer.run(without_hybrid_cgroup(command), settings.directory .. "/hyperfine.log")
+  local file <close> = assert(io.open(report))
+  local results = assert(json.decode(file:read "a")).results
+  for i = 0, #lines - 1 do
+    local tool = lines[(first + i) % #lines + 1].name
+    times[tool] = times[tool] or {}
+    for _, seconds in ipairs(results[i + 1].times) do table.insert(times[tool], seconds * 1e3) end
+  end
+end
+
+local function lines_of(settings, kind)
+  local lines = {}
+  for _, tool in ipairs(tools.LIST) do
+    local name, line = table.unpack(tool)
+    local list = tools.is_installed(name) and line(kind, settings.root, COMMAND, settings.directory)
+    if list then lines[#lines + 1] = { name = name, words = list } end
+  end
+  return lines
+end
+
+local function row(settings, kind)
+  local times, lines = {}, lines_of(settings, kind)
+  for round = 1, settings.rounds do measure(settings, lines, round, times) end
+  local cells = { kind = kinds.TITLES[kind], runs = settings.rounds * settings.runs, targets = {} }
+  for _, tool in ipairs(tools.LIST) do
+    local name = tool[1]
+    cells[name] = times[name] and median(times[name]) or not tools.is_installed(name) and "not installed" or nil
+  end
+  for tool, most in pairs { bwrap = MOST_OF_BWRAP, crun = MOST_OF_CRUN } do
+    if times[tool] then
+      cells["of " .. tool] = cells.casulo / cells[tool]
+      table.insert(cells.targets, { what = "of " .. tool, value = cells["of " .. tool], most = most })
+    end
+  end
+  for _, tool in ipairs { "unshare", "runc" } do
+    if times[tool] then cells["of " .. tool] = cells.casulo / cells[tool] end
+  end
+  table.sort(cells.targets, function(a, b) return a.what < b.what end)
+  return cells
+end
+
+--- Measures.
+-- @tparam table settings `directory`, `root`, `rounds`, `runs`
+-- @treturn table section
+return function(settings)
+  local section = {
+    name = "commands", title = "The same as a command, from its start to its end: ms",
+    columns = { { "kind", "%s", "new namespaces; mounts" } },
+    rows = {},
+    notes = {
+      "unshare changes no root. crun: --cgroup-manager=disabled; with a cgroup: as it comes. Of bwrap and the like: casulo's time as a part of theirs.",
+      "casulo makes /sys and a /dev/shm beside /proc and /dev; bwrap only in the last row.",
+    },
+  }
+  for _, tool in ipairs(tools.LIST) do table.insert(section.columns, { tool[1], "%.2f" }) end
+  for _, tool in ipairs { "unshare", "bwrap", "crun", "runc" } do table.insert(section.columns, { "of " .. tool, "%.2f" }) end
+  if not peer.find "hyperfine" then
+    section.notes = { "hyperfine is not installed, so no command was measured." }
+    return section
+  end
+  write_bundles(settings)
+  for _, kind in ipairs { "four", "standard", "six", "whole" } do table.insert(section.rows, row(settings, kind)) end
+  return section
+end

@@ -1,0 +1,59 @@
+-- SPDX-License-Identifier: MIT
+--- Plots of measurements, by gnuplot.
+
+local peer = require "bench.peer"
+
+local STYLE = [[
+set terminal svg size 640,400 font "sans-serif,13" background "white"
+set key top left reverse Left
+set grid ytics lc "#dddddd"
+set border 3
+set tics nomirror
+]]
+
+-- Lines: `{ title, { { x, y }, … } }`
+local function plot(directory, name, settings, lines)
+  local path = ("%s/%s"):format(directory, name)
+  local script = assert(io.open(path .. ".gnuplot", "w"))
+  script:write(STYLE, ("set output '%s.svg'\n"):format(path), settings, "\n")
+  local parts = {}
+  for i, line in ipairs(lines) do
+    script:write(("$line%d << END\n"):format(i))
+    for _, point in ipairs(line[2]) do script:write(("%g %g\n"):format(point[1], point[2])) end
+    script:write "END\n"
+    parts[i] = ("$line%d with linespoints pt 7 ps 0.6 lw 2 title '%s'"):format(i, line[1])
+  end
+  script:write("plot ", table.concat(parts, ", "), "\n")
+  script:close()
+  peer.run({ "gnuplot", path .. ".gnuplot" }, path .. ".log")
+end
+
+local function points(rows, x, y, condition)
+  local list = {}
+  for _, row in ipairs(rows) do
+    if (not condition or condition(row)) and row[y] then list[#list + 1] = { row[x], row[y] } end
+  end
+  return list
+end
+
+--- Draws what the sections have to draw.
+-- @tparam string directory
+-- @tparam table sections by name
+-- @treturn string what was done, or why not
+return function(directory, sections)
+  if not peer.find "gnuplot" then return "gnuplot is not installed, so nothing was drawn." end
+  local heap = sections.heap.rows
+  plot(directory, "heap", "set logscale y\nset xlabel 'heap of the caller, MB'\nset ylabel 'start, /bin/true, wait: µs'", {
+    { "a child that shares the memory (casulo)", points(heap, "megabytes", "shared") },
+    { "a copy, as by fork", points(heap, "megabytes", "copy") },
+  })
+  local lines = {}
+  for _, row in ipairs(sections.alive.rows) do
+    row.total = row.each * row.alive / 1024
+    if row.tool == "casulo" and (not lines[1] or lines[#lines][1] ~= row.kind) then
+      lines[#lines + 1] = { row.kind, points(sections.alive.rows, "alive", "total", function(other) return other.kind == row.kind end) }
+    end
+  end
+  plot(directory, "alive", "set xlabel 'containers alive'\nset ylabel 'memory, MB'", lines)
+  return ("Drawn: %s/heap.svg, %s/alive.svg"):format(directory, directory)
+end

@@ -1,0 +1,26 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Runs the benchmark, and takes away what an interrupted one leaves: the state and the cgroups of crun and runc. All else dies
+# with its caller. Usage: run.sh [quick]
+directory=build/bench
+export LUA_PATH="./?.lua;$LUA_PATH"
+ulimit -n "$(ulimit -H -n)"
+
+clean() {
+  for runtime in crun runc; do
+    for state in "$directory/state/$runtime"/*; do
+      [ ! -d "$state" ] || "$runtime" --root "$directory/state/$runtime" delete --force "${state##*/}"
+    done
+  done
+  rm -rf "$directory/state"
+}
+
+clean
+lua5.4 bench/run.lua "$directory" "$@" &
+trap 'kill $!' INT TERM
+wait $!
+status=$?
+trap - INT TERM
+wait
+clean
+exit "$status"

@@ -1,0 +1,103 @@
+-- SPDX-License-Identifier: MIT
+--- What a start and the end of a container cost within a process: casulo's beside those of C by hand, and beside its own in a
+-- process with a large heap.
+
+local kinds = require "bench.kinds"
+local median = require "bench.median"
+local peer = require "bench.peer"
+
+local MOST_OF_BY_HAND, MOST_OF_EMPTY = 1.15, 1.1
+
+local starts = {}
+
+local function casulo(settings, megabytes) return peer.start { "lua5.4", "bench/in_process.lua", settings.root, tostring(megabytes) } end
+
+-- Casulo and C take turns, a few starts each; who begins changes from turn to turn.
+local function compare(settings, kind, ours, by_hand)
+  local times = { {}, {} }
+  local both = { ours, by_hand }
+  for _, each in ipairs(both) do each:measure(kind, settings.turn, {}) end -- the first ones find nothing in the caches
+  for round = 1, settings.rounds do
+    local first = round % 2 + 1
+    both[first]:measure(kind, settings.turn, times[first])
+    both[3 - first]:measure(kind, settings.turn, times[3 - first])
+  end
+  return median(times[1]), median(times[2])
+end
+
+--- Compares with C by hand.
+-- @tparam table settings `root`, `by_hand`, `rounds`, `turn`
+-- @treturn table section
+function starts.beside_c(settings)
+  local section = {
+    name = "in process", title = "Start, /bin/true, wait, from within a process: µs",
+    columns = { { "kind", "%s", "new namespaces; mounts" }, { "casulo", "%.0f" }, { "by hand", "%.0f", "C by hand" }, { "ratio", "%.3f" } },
+    rows = {},
+  }
+  local ours <close> = casulo(settings, 0)
+  local by_hand <close> = peer.start { settings.by_hand, settings.root .. "/", "/bin/true" }
+  for _, kind in ipairs { "four", "six", "whole" } do
+    local row = { kind = kinds.TITLES[kind], runs = settings.rounds * settings.turn }
+    row.casulo, row["by hand"] = compare(settings, kind, ours, by_hand)
+    row.ratio = row.casulo / row["by hand"]
+    row.targets = { { what = "of C by hand", value = row.ratio, most = MOST_OF_BY_HAND } }
+    table.insert(section.rows, row)
+  end
+  return section
+end
+
+local function megabytes_available()
+  for line in io.lines "/proc/meminfo" do
+    local kilobytes = line:match "^MemAvailable:%s+(%d+)"
+    if kilobytes then return kilobytes // 1024 end
+  end
+end
+
+-- One process a heap, all alive at once.
+local function processes(settings)
+  local list = setmetatable({}, { __close = function(list)
+    for _, each in ipairs(list) do each.process:close() end
+  end })
+  for _, megabytes in ipairs(settings.heaps) do
+    if megabytes * 1.1 + 500 < megabytes_available() then
+      local process = casulo(settings, megabytes)
+      list[#list + 1] = { megabytes = megabytes, process = process, shared = {}, copy = {} }
+      process:measure("four", 1, {}) -- it has made its heap
+    else
+      list.left_out = megabytes
+    end
+  end
+  return list
+end
+
+--- Compares processes with heaps of several sizes.
+-- @tparam table settings `root`, `heaps` (MB; the first is 0), `rounds`, `turn`
+-- @treturn table section
+function starts.beside_heap(settings)
+  local section = {
+    name = "heap", title = "The same, by the size of the caller's heap of small tables: µs",
+    columns = { { "megabytes", "%.0f", "heap, MB" }, { "shared", "%.0f", "casulo" }, { "ratio", "%.3f", "of the empty heap" },
+      { "copy", "%.0f", "a copy, as by fork" } },
+    rows = {},
+    notes = { "PID, mount, UTS and IPC namespaces; the heap is a chain of tables, and its collector is stopped. "
+      .. "A copy: a plan with a Lua function in it." },
+  }
+  local list <close> = processes(settings)
+  for round = 1, settings.rounds do
+    for i = 0, #list - 1 do
+      local each = list[(round + i) % #list + 1]
+      each.process:measure("four", settings.turn, each.shared)
+      if round % 4 == 0 then each.process:measure("copy", 2, each.copy) end
+    end
+  end
+  for i, each in ipairs(list) do
+    local row = { megabytes = each.megabytes, runs = #each.shared, shared = median(each.shared), copy = median(each.copy), targets = {} }
+    row.ratio = row.shared / (i == 1 and row.shared or section.rows[1].shared)
+    if i > 1 then row.targets[1] = { what = "of the empty heap", value = row.ratio, most = MOST_OF_EMPTY } end
+    section.rows[i] = row
+  end
+  if list.left_out then table.insert(section.notes, ("%d MB: too little memory here."):format(list.left_out)) end
+  return section
+end
+
+return starts
