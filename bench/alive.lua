@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --- A process that holds many containers at once and says what that took, as a line of JSON.
 --
--- usage: alive.lua ROOT casulo|bwrap|bare four|six|whole COUNT COMMAND [ARGUMENT…]
--- For `bare` nothing but the command is started, without a container.
+-- usage: alive.lua ROOT casulo|bwrap|bare four|six|whole COUNT SECONDS COMMAND [ARGUMENT…]
+-- For `bare` nothing but the command is started, without a container. After SECONDS no more are started.
 
 local casulo = require "casulo"
 local json = require "dkjson"
@@ -11,8 +11,8 @@ local peer = require "bench.peer"
 local tools = require "bench.tools"
 local sys = casulo.sys
 
-local root, tool, kind, count = arg[1], arg[2], arg[3], math.tointeger(tonumber(arg[4]))
-local command = { table.unpack(arg, 5) }
+local root, tool, kind, count, patience = arg[1], arg[2], arg[3], math.tointeger(tonumber(arg[4])), tonumber(arg[5])
+local command = { table.unpack(arg, 6) }
 
 local KERNEL = { "SReclaimable", "SUnreclaim", "KernelStack", "PageTables", "Percpu" }
 
@@ -50,7 +50,7 @@ local function descendants()
     local status = pid:find "^%d" and read(("/proc/%s/status"):format(pid)) or ""
     parents[pid] = status:match "PPid:%s+(%d+)" and { status:match "PPid:%s+(%d+)", status }
   end
-  for pid, entry in pairs(parents) do
+  for _, entry in pairs(parents) do
     local ancestor = entry[1]
     while parents[ancestor] and ancestor ~= own do ancestor = parents[ancestor][1] end
     if ancestor == own then
@@ -107,11 +107,9 @@ local start = Box[tool]()
 local before, moment = settled(), now()
 for i = 1, count do
   local box, message = start()
-  if not box then
-    answer.stopped = message
-    break
-  end
   boxes[i] = box
+  answer.stopped = message or now() - moment > patience and ("%d s were over"):format(patience) or nil
+  if answer.stopped then break end
 end
 wait_until_running(#boxes)
 answer.alive, answer.start = #boxes, now() - moment

@@ -54,7 +54,7 @@ static int checked(long result, const char *call) {
 static void die_with_caller(void) {
   struct pollfd life = { .fd = caller, .events = POLLIN };
   DO(prctl(PR_SET_PDEATHSIG, SIGKILL));
-  if (DO(ppoll(&life, 1, &(struct timespec){ 0 }, NULL)) != 0) _exit(125);
+  if (DO(syscall(SYS_ppoll, &life, 1, &(struct timespec){ 0 }, NULL, 0)) != 0) _exit(125);
 }
 
 static int device_in_sight(const char *node) {
@@ -154,7 +154,7 @@ static void child(void *unused) {
   if (kind == WHOLE) standard_mounts(tree);
   else only_proc(tree);
   if (kind != FOUR) loopback();
-  DO(syscall(SYS_setgroups, 0, NULL));
+  DO(syscall(SYS_setgroups, 0, &(gid_t){ 0 }));
   DO(chdir("/"));
   DO(sigaction(SIGPIPE, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL));
   DO(sigaction(SIGCHLD, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL));

@@ -1,9 +1,9 @@
 -- SPDX-License-Identifier: MIT
 --- What a container costs as a command: casulo's and the other tools', each from its start to its end.
 
+local figures = require "bench.figures"
 local json = require "dkjson"
 local kinds = require "bench.kinds"
-local median = require "bench.median"
 local peer = require "bench.peer"
 local tools = require "bench.tools"
 
@@ -64,12 +64,12 @@ local function row(settings, kind)
   local cells = { kind = kinds.TITLES[kind], runs = settings.rounds * settings.runs, targets = {} }
   for _, tool in ipairs(tools.LIST) do
     local name = tool[1]
-    cells[name] = times[name] and median(times[name]) or not tools.is_installed(name) and "not installed" or nil
+    cells[name] = times[name] and figures.median(times[name]) or not tools.is_installed(name) and "not installed" or nil
   end
   for tool, most in pairs { bwrap = MOST_OF_BWRAP, crun = MOST_OF_CRUN } do
     if times[tool] then
       cells["of " .. tool] = cells.casulo / cells[tool]
-      table.insert(cells.targets, { what = "of " .. tool, value = cells["of " .. tool], most = most })
+      table.insert(cells.targets, figures.target("of " .. tool, cells["of " .. tool], most))
     end
   end
   for _, tool in ipairs { "unshare", "runc" } do
@@ -88,7 +88,8 @@ return function(settings)
     columns = { { "kind", "%s", "new namespaces; mounts" } },
     rows = {},
     notes = {
-      "unshare changes no root. crun: --cgroup-manager=disabled; with a cgroup: as it comes. Of bwrap and the like: casulo's time as a part of theirs.",
+      "unshare changes no root. crun: with --cgroup-manager=disabled; with a cgroup: as it comes. Of bwrap: casulo's time as a part "
+        .. "of bwrap's.",
       "casulo makes /sys and a /dev/shm beside /proc and /dev; bwrap only in the last row.",
     },
   }

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --- A process that starts containers and says how long each took.
 --
--- usage: in_process.lua ROOT MEGABYTES
--- It makes a heap of so many megabytes of small tables. Then, for each "KIND COUNT" on standard input, it starts so many
+-- usage: in_process.lua ROOT [MEGABYTES]
+-- It makes a heap of so many megabytes of small tables, if given. Then, for each "KIND COUNT" on standard input, it starts so many
 -- containers, waits for each, and writes a line of microseconds. KIND is four, six, whole, or copy: as four, but the child is
 -- a copy of this process, as by fork(2).
 
@@ -41,7 +41,7 @@ end
 
 local function now() return sys.clock_gettime(sys.CLOCK_MONOTONIC) end
 
-local chain = megabytes > 0 and fill(megabytes * 1024)
+local chain = megabytes and fill(megabytes * 1024)
 for line in io.lines() do
   local kind, count = line:match "^(%a+) (%d+)$"
   starters[kind] = starters[kind] or starter(kind)

@@ -21,8 +21,8 @@ local machine = {}
 --- Describes this machine.
 -- @treturn table
 function machine.describe()
-  local cpus, _, count = read "/proc/cpuinfo", nil, nil
-  _, count = cpus:gsub("processor%s*:", "")
+  local cpus = read "/proc/cpuinfo"
+  local _, count = cpus:gsub("processor%s*:", "")
   local described = {
     cpu = cpus:match "model name%s*:%s*([^\n]+)" or "unknown", cores = count,
     memory_mb = tonumber(read "/proc/meminfo":match "MemTotal:%s+(%d+)") // 1024,

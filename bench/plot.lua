@@ -28,32 +28,41 @@ local function plot(directory, name, settings, lines)
   peer.run({ "gnuplot", path .. ".gnuplot" }, path .. ".log")
 end
 
-local function points(rows, x, y, condition)
+local function points(rows, x, y)
   local list = {}
-  for _, row in ipairs(rows) do
-    if (not condition or condition(row)) and row[y] then list[#list + 1] = { row[x], row[y] } end
-  end
+  for i, row in ipairs(rows) do list[i] = { row[x], row[y] } end
   return list
+end
+
+-- The containers among the rows, in a list for each kind.
+local function by_kind(rows)
+  local kinds, order = {}, {}
+  for _, row in ipairs(rows) do
+    if row.tool == "casulo" and not kinds[row.kind] then
+      kinds[row.kind] = {}
+      order[#order + 1] = row.kind
+    end
+    table.insert(kinds[row.kind] or {}, row)
+  end
+  return kinds, order
 end
 
 --- Draws what the sections have to draw.
 -- @tparam string directory
--- @tparam table sections by name
+-- @tparam table list of sections
 -- @treturn string what was done, or why not
-return function(directory, sections)
+return function(directory, list)
   if not peer.find "gnuplot" then return "gnuplot is not installed, so nothing was drawn." end
+  local sections = {}
+  for _, section in ipairs(list) do sections[section.name] = section end
   local heap = sections.heap.rows
   plot(directory, "heap", "set logscale y\nset xlabel 'heap of the caller, MB'\nset ylabel 'start, /bin/true, wait: µs'", {
     { "a child that shares the memory (casulo)", points(heap, "megabytes", "shared") },
     { "a copy, as by fork", points(heap, "megabytes", "copy") },
   })
   local lines = {}
-  for _, row in ipairs(sections.alive.rows) do
-    row.total = row.each * row.alive / 1024
-    if row.tool == "casulo" and (not lines[1] or lines[#lines][1] ~= row.kind) then
-      lines[#lines + 1] = { row.kind, points(sections.alive.rows, "alive", "total", function(other) return other.kind == row.kind end) }
-    end
-  end
+  local kinds, order = by_kind(sections.alive.rows)
+  for i, kind in ipairs(order) do lines[i] = { kind, points(kinds[kind], "alive", "megabytes") } end
   plot(directory, "alive", "set xlabel 'containers alive'\nset ylabel 'memory, MB'", lines)
   return ("Drawn: %s/heap.svg, %s/alive.svg"):format(directory, directory)
 end

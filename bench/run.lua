@@ -1,63 +1,49 @@
 -- SPDX-License-Identifier: MIT
---- Measures what containers cost, casulo's and others', and prints it; build/bench.json has the same in full.
+--- Measures what containers cost, casulo's and others', prints it as tables and writes it as JSON.
 --
--- usage: run.lua DIRECTORY [quick]
+-- usage: run.lua DIRECTORY REPORT [quick]
 
 local casulo = require "casulo"
+local crowd = require "bench.crowd"
 local json = require "dkjson"
 local machine = require "bench.machine"
-local peer = require "bench.peer"
+local starts = require "bench.starts"
 local text_of = require "bench.table"
 
-local directory, quick = arg[1], arg[2] == "quick"
+local directory, report, quick = arg[1], arg[2], arg[3] == "quick"
 
-local working = assert(casulo.sys.readlink "/proc/self/cwd")
-local root = casulo.rootfs.busybox(("%s/%s/root"):format(working, directory))
-assert(os.execute(("cp '%s/pause' '%s/bin/pause'"):format(directory, root)))
-
-local function settings(fields)
-  fields.root, fields.directory = root, ("%s/%s"):format(working, directory)
-  return fields
-end
-
-local function one_after_another(options)
-  local process <close> = peer.start { "lua5.4", "bench/sequence.lua", options.root, tostring(options.count) }
-  local row = json.decode(process:answer())
-  row.count, row.targets = options.count, {}
-  for _, what in ipairs { "descriptors", "processes", "mounts" } do table.insert(row.targets, { what = what, value = row[what], most = 0 }) end
-  for _, what in ipairs { "resident", "lua" } do table.insert(row.targets, { what = what .. ", kB", value = row[what], most = 1024 }) end
-  return {
-    name = "sequence", title = "One after another, the full default container: what the caller then has more",
-    columns = { { "count", "%d", "containers" }, { "seconds", "%.1f", "s" }, { "descriptors", "%d" }, { "processes", "%d" },
-      { "mounts", "%d" }, { "resident", "%.0f", "resident, kB" }, { "lua", "%.1f", "Lua, kB" } },
-    rows = { row }, notes = {},
-  }
-end
-
-local starts, crowd = require "bench.starts", require "bench.crowd"
-
--- Each section and its settings, in full and quick.
+-- What measures each section, and how much of it in full and in short. `turn` is how many starts one process does before
+-- another's turn; `patience` how many seconds are spent on starting.
 local SECTIONS = {
-  { starts.beside_c, { by_hand = directory .. "/by_hand", rounds = 60, turn = 20 }, { by_hand = directory .. "/by_hand", rounds = 4, turn = 5 } },
-  { require "bench.commands", { rounds = 6, runs = 30 }, { rounds = 1, runs = 5 } },
-  { starts.beside_heap, { heaps = { 0, 100, 1024, 4096 }, rounds = 40, turn = 20 }, { heaps = { 0, 20 }, rounds = 4, turn = 5 } },
-  { one_after_another, { count = 10000 }, { count = 100 } },
-  { crowd.by_count, { counts = { 1000, 4000, 16000 } }, { counts = { 20 } } },
-  { crowd.by_tool, { compared = 1000 }, { compared = 20 } },
+  { starts.beside_c, { rounds = 300, turn = 5 }, { rounds = 4, turn = 5 } },
+  { require "bench.commands", { rounds = 20, runs = 10 }, { rounds = 1, runs = 5 } },
+  { starts.beside_heap, { heaps = { 0, 100, 1024, 4096 }, rounds = 200, turn = 5, copies = 10 },
+    { heaps = { 0, 20 }, rounds = 6, turn = 5, copies = 2 } },
+  { require "bench.one_by_one", { count = 10000 }, { count = 100 } },
+  { crowd.by_count, { counts = { 1000, 4000, 16000 }, patience = 90 }, { counts = { 20 }, patience = 10 } },
+  { crowd.by_tool, { compared = 1000, patience = 60 }, { compared = 20, patience = 10 } },
 }
+
+local function measure()
+  local list = {}
+  for i, section in ipairs(SECTIONS) do
+    local settings = section[quick and 3 or 2]
+    settings.directory = ("%s/%s"):format(casulo.sys.readlink "/proc/self/cwd", directory)
+    settings.root = settings.directory .. "/root"
+    list[i] = section[1](settings)
+    print(text_of(list[i]))
+    io.flush()
+  end
+  return list
+end
 
 local described = machine.describe()
 print(machine.text(described))
-local sections, list = {}, {}
-for i, entry in ipairs(SECTIONS) do
-  list[i] = entry[1](settings(entry[quick and 3 or 2]))
-  sections[list[i].name] = list[i]
-  print(text_of(list[i]))
-  io.flush()
-end
+casulo.rootfs.busybox(directory .. "/root")
+assert(os.execute(("cp '%s/pause' '%s/root/bin/pause'"):format(directory, directory)))
+local sections = measure()
 print(require "bench.plot"(directory, sections))
-
-local report = assert(io.open("build/bench.json", "w"))
-assert(report:write(json.encode({ machine = described, quick = quick, sections = list }, { indent = true }), "\n"))
-report:close()
-print "The same in full: build/bench.json"
+local file = assert(io.open(report, "w"))
+assert(file:write(json.encode({ machine = described, quick = quick, sections = sections }, { indent = true }), "\n"))
+assert(file:close())
+print("All of it: " .. report)

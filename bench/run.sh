@@ -16,7 +16,7 @@ clean() {
 }
 
 clean
-lua5.4 bench/run.lua "$directory" "$@" &
+lua5.4 bench/run.lua "$directory" build/bench.json "$@" &
 trap 'kill $!' INT TERM
 wait $!
 status=$?

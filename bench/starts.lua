@@ -2,15 +2,15 @@
 --- What a start and the end of a container cost within a process: casulo's beside those of C by hand, and beside its own in a
 -- process with a large heap.
 
+local figures = require "bench.figures"
 local kinds = require "bench.kinds"
-local median = require "bench.median"
 local peer = require "bench.peer"
 
 local MOST_OF_BY_HAND, MOST_OF_EMPTY = 1.15, 1.1
 
 local starts = {}
 
-local function casulo(settings, megabytes) return peer.start { "lua5.4", "bench/in_process.lua", settings.root, tostring(megabytes) } end
+local function casulo(settings, ...) return peer.start { "lua5.4", "bench/in_process.lua", settings.root, ... } end
 
 -- Casulo and C take turns, a few starts each; who begins changes from turn to turn.
 local function compare(settings, kind, ours, by_hand)
@@ -22,11 +22,11 @@ local function compare(settings, kind, ours, by_hand)
     both[first]:measure(kind, settings.turn, times[first])
     both[3 - first]:measure(kind, settings.turn, times[3 - first])
   end
-  return median(times[1]), median(times[2])
+  return figures.median(times[1]), figures.median(times[2])
 end
 
 --- Compares with C by hand.
--- @tparam table settings `root`, `by_hand`, `rounds`, `turn`
+-- @tparam table settings `root`, `directory`, `rounds`, `turn`
 -- @treturn table section
 function starts.beside_c(settings)
   local section = {
@@ -34,13 +34,13 @@ function starts.beside_c(settings)
     columns = { { "kind", "%s", "new namespaces; mounts" }, { "casulo", "%.0f" }, { "by hand", "%.0f", "C by hand" }, { "ratio", "%.3f" } },
     rows = {},
   }
-  local ours <close> = casulo(settings, 0)
-  local by_hand <close> = peer.start { settings.by_hand, settings.root .. "/", "/bin/true" }
+  local ours <close> = casulo(settings)
+  local by_hand <close> = peer.start { settings.directory .. "/by_hand", settings.root .. "/", "/bin/true" }
   for _, kind in ipairs { "four", "six", "whole" } do
     local row = { kind = kinds.TITLES[kind], runs = settings.rounds * settings.turn }
     row.casulo, row["by hand"] = compare(settings, kind, ours, by_hand)
     row.ratio = row.casulo / row["by hand"]
-    row.targets = { { what = "of C by hand", value = row.ratio, most = MOST_OF_BY_HAND } }
+    row.targets = { figures.target("of C by hand", row.ratio, MOST_OF_BY_HAND) }
     table.insert(section.rows, row)
   end
   return section
@@ -60,7 +60,7 @@ local function processes(settings)
   end })
   for _, megabytes in ipairs(settings.heaps) do
     if megabytes * 1.1 + 500 < megabytes_available() then
-      local process = casulo(settings, megabytes)
+      local process = casulo(settings, tostring(megabytes))
       list[#list + 1] = { megabytes = megabytes, process = process, shared = {}, copy = {} }
       process:measure("four", 1, {}) -- it has made its heap
     else
@@ -71,7 +71,7 @@ local function processes(settings)
 end
 
 --- Compares processes with heaps of several sizes.
--- @tparam table settings `root`, `heaps` (MB; the first is 0), `rounds`, `turn`
+-- @tparam table settings `root`, `heaps` (MB; the first is 0), `rounds`, `turn`, `copies` (one in so many rounds)
 -- @treturn table section
 function starts.beside_heap(settings)
   local section = {
@@ -87,13 +87,14 @@ function starts.beside_heap(settings)
     for i = 0, #list - 1 do
       local each = list[(round + i) % #list + 1]
       each.process:measure("four", settings.turn, each.shared)
-      if round % 4 == 0 then each.process:measure("copy", 2, each.copy) end
+      if round % settings.copies == 0 then each.process:measure("copy", 1, each.copy) end
     end
   end
   for i, each in ipairs(list) do
-    local row = { megabytes = each.megabytes, runs = #each.shared, shared = median(each.shared), copy = median(each.copy), targets = {} }
+    local row = { megabytes = each.megabytes, runs = #each.shared, targets = {} }
+    row.shared, row.copy = figures.median(each.shared), figures.median(each.copy)
     row.ratio = row.shared / (i == 1 and row.shared or section.rows[1].shared)
-    if i > 1 then row.targets[1] = { what = "of the empty heap", value = row.ratio, most = MOST_OF_EMPTY } end
+    if i > 1 then row.targets[1] = figures.target("of the empty heap", row.ratio, MOST_OF_EMPTY) end
     section.rows[i] = row
   end
   if list.left_out then table.insert(section.notes, ("%d MB: too little memory here."):format(list.left_out)) end

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --- Sections of measurements as tables of text. A section has a `title`, `columns` of `{ key, format [, head] }`, `rows` with a cell
--- a key, and `notes`. A row's `targets`, of `{ what, value, most }`, are its last column.
+-- a key, and `notes`. A row's `targets` are its last column.
 
 local function cell(row, column)
   local value = row[column[1]]
@@ -11,7 +11,6 @@ end
 local function verdict(row)
   local list = {}
   for i, target in ipairs(row.targets or {}) do
-    target.reached = target.value <= target.most
     list[i] = ("%s %s %g"):format(target.what, target.reached and "≤" or ">", target.most)
     if not target.reached then list[i] = list[i] .. ": SHORT" end
   end
