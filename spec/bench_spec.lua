@@ -101,12 +101,12 @@ describe("bench", function()
   end)
 
   it("says of each target whether it is reached", function()
-    local text_of = dofile "bench/table.lua"
+    local text_of, figures = dofile "bench/table.lua", dofile "bench/figures.lua"
     local text = text_of {
       title = "Title", notes = { "a note" }, columns = { { "name", "%s" }, { "time", "%.1f", "time, s" } },
       rows = {
-        { name = "short", time = 2.25, targets = { { what = "of C", value = 2.25, most = 1.5 }, { what = "kB", value = 1, most = 1 } } },
-        { name = "reached", targets = { { what = "of C", value = 1.5, most = 1.5 } } },
+        { name = "short", time = 2.25, targets = { figures.target("of C", 2.25, 1.5), figures.target("kB", 1, 1) } },
+        { name = "reached", targets = { figures.target("of C", 1.5, 1.5) } },
         { name = "none", time = "not installed" },
       },
     }
