@@ -8,11 +8,15 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
 #include <linux/openat2.h>
+#include <linux/seccomp.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,6 +148,20 @@ static void loopback(void) {
   DO(close(any));
 }
 
+/* No TIOCSTI, no TIOCLINUX, by the ioctl of any ABI: the instructions of recipes/terminal.lua. */
+#define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
+#define EQUAL(value, yes, no) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, yes, no)
+#define RETURN(value) BPF_STMT(BPF_RET | BPF_K, value)
+static struct sock_filter no_typing[] = {
+  LOAD(arch), EQUAL(AUDIT_ARCH_X86_64, 3, 0), EQUAL(AUDIT_ARCH_AARCH64, 5, 0), EQUAL(AUDIT_ARCH_I386, 6, 0),
+  EQUAL(AUDIT_ARCH_ARM, 5, 10),
+  LOAD(nr), EQUAL(16, 5, 0), EQUAL(0x40000000 | 514, 4, 7),
+  LOAD(nr), EQUAL(29, 2, 5),
+  LOAD(nr), EQUAL(54, 0, 3),
+  LOAD(args[1]), EQUAL(TIOCSTI, 2, 0), EQUAL(TIOCLINUX, 1, 0),
+  RETURN(SECCOMP_RET_ALLOW), RETURN(SECCOMP_RET_ERRNO | EPERM),
+};
+
 static void child(void *unused) {
   (void)unused;
   die_with_caller();
@@ -154,6 +172,8 @@ static void child(void *unused) {
   if (kind == WHOLE) standard_mounts(tree);
   else only_proc(tree);
   if (kind != FOUR) loopback();
+  DO(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0,
+             &(struct sock_fprog){ sizeof no_typing / sizeof *no_typing, no_typing }));
   DO(syscall(SYS_setgroups, 0, &(gid_t){ 0 }));
   DO(chdir("/"));
   DO(sigaction(SIGPIPE, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL));

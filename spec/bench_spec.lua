@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
-local support = require "spec.support"
+local support = require "support"
 local sys = require "casulo.sys"
 
 -- Without what is another number each time: descriptors, addresses. Octal modes and numbers in strings stay.
@@ -53,7 +53,8 @@ describe("bench", function()
       if not support.needs_root() then return end
       make "build/bench/by_hand"
       local root = support.rootfs()
-      local ours = calls(("env LUA_PATH='./?.lua;%s' lua5.4 bench/in_process.lua %s"):format(package.path, root), kind)
+      local ours = calls(("env LUA_PATH='./?.lua;%s' LUA_CPATH='%s' lua5.4 bench/in_process.lua %s"):format(
+        package.path, package.cpath, root), kind)
       local by_hand = calls(("build/bench/by_hand %s/ /bin/true"):format(root), kind)
       for i, call in ipairs(ours) do assert.are.equal(call, by_hand[i]) end
       assert.are.equal(#ours, #by_hand)
