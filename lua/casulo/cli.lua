@@ -12,6 +12,7 @@ local FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
 -- A mistake in the command line; anything else that is raised is casulo's own or the script's.
 local Mistake = {}
 local function mistake(text, ...) error(setmetatable({ text = text:format(...) }, Mistake), 0) end
+cli.mistake = mistake
 
 local function append(description, field, value)
   description[field] = description[field] or {}
@@ -72,25 +73,25 @@ local OPTIONS = {
   { "--init", nil, function(d) d.init = true end, "a PID 1 that passes on signals and reaps orphans" },
   { "--tty", nil, function(d) d.tty = true end, "a terminal of its own for the command", short = "-t" },
 }
-local LIST_OPTIONS = { { "--json", nil, function(d) d.json = true end, "the whole records, as JSON" } }
-local EXEC_OPTIONS = {}
-for _, option in ipairs(OPTIONS) do
-  local name = option[1]
-  if name == "--env" or name == "--user" or name == "--cwd" or name == "--tty" then EXEC_OPTIONS[#EXEC_OPTIONS + 1] = option end
-end
+cli.OPTIONS = OPTIONS
 
 local function find_option(name, options)
-  local known = {}
   for _, option in ipairs(options) do
     if option[1] == name or option.short == name then return option end
-    known[option[1]] = true
   end
+  local known = {}
+  for _, option in ipairs(options) do known[option[1]] = true end
   local near = require "casulo.nearest"(name, known)
   mistake("unknown option %s%s (see --help)", name, near and ("; did you mean %s?"):format(near) or "")
 end
 
--- → description of the options, the file or name, the command after --
-local function parse(arguments, options)
+--- Reads the words of a command.
+-- @tparam {string,...} arguments
+-- @tparam table options those that it takes
+-- @treturn table what the options say
+-- @treturn ?string the one word that is no option: a file or a name
+-- @treturn ?{string,...} the command after `--`
+function cli.parse(arguments, options)
   local description, file, command = {}, nil, nil
   local i = 1
   while i <= #arguments do
@@ -161,7 +162,7 @@ end
 
 -- The container that the words of run and explain describe.
 local function container_of(arguments)
-  local description, file, command = parse(arguments, OPTIONS)
+  local description, file, command = cli.parse(arguments, OPTIONS)
   description.command = command
   if file then
     description = merge(load_file(file), description)
@@ -172,20 +173,26 @@ local function container_of(arguments)
   return require "casulo.container".new(description)
 end
 
--- To standard output; a disk that is full is a failure.
-local function say(text)
+--- Prints to standard output; a disk that is full is a failure.
+-- @tparam string text
+function cli.say(text)
   local ok, message = io.write(text)
   if ok then ok, message = io.flush() end
   if not ok then mistake("standard output: %s", message) end
 end
+local say = cli.say
 
 local function explain(arguments)
   say(container_of(arguments):explain())
   return 0
 end
 
--- Says how it ended. → exit status
-local function report(result, err, deaf_to)
+--- Says on standard error why a command never ran.
+-- @tparam ?table result of a process
+-- @param err
+-- @tparam ?integer deaf_to the signal for which it was ended
+-- @treturn integer exit status
+function cli.report(result, err, deaf_to)
   if not result then
     io.stderr:write("casulo: ", tostring(err), "\n")
     return err.kind == "not_found" and NOT_FOUND or err.kind == "not_executable" and NOT_EXECUTABLE or FAILED
@@ -198,28 +205,7 @@ local function run(arguments)
   local box = container_of(arguments)
   local result, err, deaf_to = require "casulo.foreground"(function(options) return box:start(options) end, box.checked)
   if result and result.timed_out then io.stderr:write(("casulo: ended after %g seconds\n"):format(box.checked.timeout)) end
-  return report(result, err, deaf_to)
-end
-
-local function list(arguments)
-  local options, name, command = parse(arguments, LIST_OPTIONS)
-  if name or command then mistake("list takes no arguments but --json, got %q", name or "--") end
-  say(require "casulo.named".list(options.json))
-  return 0
-end
-
-local function kill(arguments)
-  local name, signal = arguments[1], arguments[2]
-  if not name or name:find "^%-" or arguments[3] then mistake "expected: casulo kill NAME [SIGNAL]" end
-  require "casulo.named".kill(name, signal)
-  return 0
-end
-
-local function exec(arguments)
-  local options, name, command = parse(arguments, EXEC_OPTIONS)
-  if not name or not command then mistake "expected: casulo exec [options] NAME -- COMMAND…" end
-  options.command = command
-  return report(require "casulo.named".exec(name, options))
+  return cli.report(result, err, deaf_to)
 end
 
 local function rootfs(arguments)
@@ -236,6 +222,7 @@ local function version(arguments)
   return 0
 end
 
+-- What each does, its words, what help says, its options. What has to do with names is in a module of its own.
 local COMMANDS = {
   run = { run, "FILE.lua [options] [-- COMMAND…]\n       casulo run --rootfs DIR [options] [-- COMMAND…]",
     "Runs a container in the foreground. FILE returns a description or a container.\n"
@@ -243,9 +230,9 @@ local COMMANDS = {
       .. "126 when the command cannot be executed, 127 when it is not found.", OPTIONS },
   explain = { explain, "FILE.lua [options] [-- COMMAND…]\n       casulo explain --rootfs DIR [options] [-- COMMAND…]",
     "Prints every step of run and why. Runs nothing, and needs no privilege.", OPTIONS },
-  list = { list, "[--json]", "Lists the containers that run under a name (run --name NAME).", LIST_OPTIONS },
-  exec = { exec, "[options] NAME -- COMMAND…", "Runs a command in a container that runs under a name. Exits as run does.", EXEC_OPTIONS },
-  kill = { kill, "NAME [SIGNAL]",
+  list = { nil, "[--json]", "Lists the containers that run under a name (run --name NAME)." },
+  exec = { nil, "[options] NAME -- COMMAND…", "Runs a command in a container that runs under a name. Exits as run does." },
+  kill = { nil, "NAME [SIGNAL]",
     "Ends a container that runs under a name, or sends its PID 1 another signal: a name or a number." },
   rootfs = { rootfs, "busybox DIR",
     "Makes a root file system of busybox in DIR. Where it is already, nothing changes." },
@@ -261,8 +248,9 @@ local function help(name)
     return 0
   end
   say(("usage: casulo %s %s\n\n%s\n"):format(name, command[2], command[3]))
-  if command[4] then say "\noptions:\n" end
-  for _, option in ipairs(command[4] or {}) do
+  local options = command[1] and command[4] or not command[1] and require "casulo.named".OPTIONS[name]
+  if options then say "\noptions:\n" end
+  for _, option in ipairs(options or {}) do
     local form = option[1] .. (option.short and ", " .. option.short or "") .. (option[2] and " " .. option[2] or "")
     say(("  %s%s%s\n"):format(form, (" "):rep(32 - utf8.len(form)), option[4]))
   end
@@ -288,7 +276,7 @@ function dispatch(name, arguments)
     mistake("unknown command %s%s (see casulo --help)", name, near and ("; did you mean %s?"):format(near) or "")
   end
   if asks_for_help(arguments) then return help(name) end
-  return command[1](arguments)
+  return (command[1] or require "casulo.named"[name])(arguments)
 end
 
 --- Runs the command line.

@@ -3,6 +3,7 @@
 --- What the command does with containers by name: `casulo list`, `casulo kill` and `casulo exec`.
 -- @module casulo.named
 
+local cli = require "casulo.cli"
 local state = require "casulo.state"
 local sys = require "casulo.sys"
 
@@ -13,7 +14,13 @@ local ORDER = {
 }
 local PATIENCE = 10 -- seconds: the kernel ends a container at once, unless a disk or a network keeps it
 
-local function fail(text, ...) error(text:format(...), 0) end
+local mistake = cli.mistake
+
+named.OPTIONS = { list = { { "--json", nil, function(options) options.json = true end, "the whole records, as JSON" } }, exec = {} }
+local OF_EXEC = { ["--env"] = true, ["--user"] = true, ["--cwd"] = true, ["--tty"] = true }
+for _, option in ipairs(cli.OPTIONS) do
+  if OF_EXEC[option[1]] then table.insert(named.OPTIONS.exec, option) end
+end
 
 -- What a terminal would obey is shown as its number.
 local function printable(text) return (text:gsub("%c", function(char) return ("\\%d"):format(char:byte()) end)) end
@@ -56,15 +63,18 @@ local function in_utf8(value)
   return table.concat(parts, "\u{FFFD}")
 end
 
---- The containers that run. What is wrong with a record goes to standard error.
--- @tparam boolean as_json a list of records, in place of a table for people
--- @treturn string
-function named.list(as_json)
+--- Lists the containers that run. What is wrong with a record goes to standard error.
+-- @tparam {string,...} arguments
+-- @treturn integer exit status
+function named.list(arguments)
+  local options, word, command = cli.parse(arguments, named.OPTIONS.list)
+  if word or command then mistake("list takes no arguments but --json, got %q", word or "--") end
   local records, problems = state.list()
-  if not records then fail("list: %s", problems) end
+  if not records then mistake("list: %s", problems) end
   for _, problem in ipairs(problems) do io.stderr:write("casulo: list: ", printable(problem), "\n") end
-  if not as_json then return table_of(records) end
-  return require "dkjson".encode(in_utf8(records), { indent = true, keyorder = ORDER }) .. "\n"
+  if options.json then cli.say(require "dkjson".encode(in_utf8(records), { indent = true, keyorder = ORDER }) .. "\n")
+  else cli.say(table_of(records)) end
+  return 0
 end
 
 local function signal_number(text)
@@ -75,7 +85,7 @@ local function signal_number(text)
   local known = {}
   for constant in pairs(sys) do known[(constant:match "^SIG(%u[%u%d]+)$" or "KILL"):lower()] = true end
   local near = require "casulo.nearest"(name, known)
-  fail("kill: unknown signal %q%s", text, near and ("; did you mean %s?"):format(near:upper()) or "")
+  mistake("kill: unknown signal %q%s", text, near and ("; did you mean %s?"):format(near:upper()) or "")
 end
 
 local function has(list, item)
@@ -86,30 +96,34 @@ local function has(list, item)
 end
 
 --- Sends a signal to PID 1 of a container. After SIGKILL, which ends all that is in it, waits until it has ended.
--- @tparam string name
--- @tparam[opt="KILL"] string signal a name or a number
-function named.kill(name, signal)
+-- @tparam {string,...} arguments
+-- @treturn integer exit status
+function named.kill(arguments)
+  local name, signal = arguments[1], arguments[2]
+  if not name or name:find "^%-" or arguments[3] then mistake "expected: casulo kill NAME [SIGNAL]" end
   local number = signal_number(signal or "KILL")
   local record, message = state.find(name)
-  if not record then fail("kill: %s", message) end
+  if not record then mistake("kill: %s", message) end
   if number == sys.SIGKILL and not has(record.namespaces, "pid") then sys.kill(-record.pid, number) end -- it has others beside it
   local ok, why, errno = sys.pidfd_send_signal(record.pidfd, number)
-  if not ok and errno ~= sys.ESRCH then fail("kill: %s: %s", name, why) end
+  if not ok and errno ~= sys.ESRCH then mistake("kill: %s: %s", name, why) end
   if number == sys.SIGKILL and sys.poll({ { fd = record.pidfd, events = sys.POLLIN } }, PATIENCE * 1000) ~= 1 then
-    fail("kill: %s has not ended within %d seconds", name, PATIENCE)
+    mistake("kill: %s has not ended within %d seconds", name, PATIENCE)
   end
-  record.pidfd:close()
+  return 0
 end
 
 --- Runs a command in a container, in the foreground.
--- @tparam string name
--- @tparam table options `command`; `tty`, `user`, `env`, `cwd`
--- @return as of `casulo.foreground`
-function named.exec(name, options)
-  return require "casulo.foreground"(function(streams)
+-- @tparam {string,...} arguments
+-- @treturn integer exit status
+function named.exec(arguments)
+  local options, name, command = cli.parse(arguments, named.OPTIONS.exec)
+  if not name or not command then mistake "expected: casulo exec [options] NAME -- COMMAND…" end
+  options.command = command
+  return cli.report(require "casulo.foreground"(function(streams)
     for field, value in pairs(streams) do options[field] = value end
     return require "casulo.exec".by_name(name, options)
-  end, options)
+  end, options))
 end
 
 return named
