@@ -230,6 +230,7 @@ local function start_named(self, settings)
     process.claim = claim
     return process
   end
+  process.detached = false -- it never was what was asked for
   process:close()
   return nil, require "casulo.failure".new { message = message }
 end
