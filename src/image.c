@@ -21,7 +21,7 @@ static const Elf64_Phdr *image_segment(lua_State *L) {
   for (int i = 0; i < file->e_phnum; i++)
     if (segment[i].p_type == PT_LOAD) last = &segment[i];
   const struct image *image = last ? (const void *)(casulo_init + last->p_offset) : NULL;
-  if (!image || last->p_filesz != sizeof *image || image->magic != IMAGE_MAGIC) luaL_error(L, "image: casulo-init was built wrongly");
+  if (!image || last->p_memsz != sizeof *image || last->p_filesz != sizeof *image || image->magic != IMAGE_MAGIC) luaL_error(L, "image: casulo-init was built wrongly");
   return last;
 }
 
@@ -55,9 +55,9 @@ static void place(struct packed *packed, struct image *image, char *steps, uint6
 @function image
 @tparam program program without inputs
 @tparam table settings `fork`: how many of its steps casulo-init walks itself, where a child walks the others (all: it becomes the
-command); `report`: the descriptor that a record goes to when the command is started, or cannot be; `control`: the descriptor at
-whose other end a byte lets the container outlive its caller (none); `is_init`: whether it is PID 1; `grace`: milliseconds
-between TERM and KILL for what is left when the command has ended (0)
+command); `report` (required): the descriptor that a record goes to when the command is started, or cannot be; at the other end of
+the next one, a byte lets the container outlive its caller; `is_init`: whether it is PID 1; `grace`: milliseconds between TERM and
+KILL for what is left when the command has ended (0)
 @treturn string
 */
 static int sys_image(lua_State *L) {
@@ -68,8 +68,9 @@ static int sys_image(lua_State *L) {
   const Elf64_Phdr *segment = image_segment(L);
   struct image image = { .magic = IMAGE_MAGIC };
   image.fork = (int)setting(L, "fork", 0, packed->program.count, packed->program.count);
-  image.report = (int)setting(L, "report", 0, INT_MAX, -1);
-  image.control = (int)setting(L, "control", 0, INT_MAX, -1);
+  image.report = (int)setting(L, "report", 0, INT_MAX - 1, -1);
+  luaL_argcheck(L, image.report >= 0, 2, "report: expected an integer");
+  image.control = image.report + 1;
   image.grace = setting(L, "grace", 0, INT_MAX, 0);
   lua_getfield(L, 2, "is_init");
   image.is_init = lua_toboolean(L, -1);
@@ -91,7 +92,8 @@ static int sys_image(lua_State *L) {
 /*** The record that casulo-init wrote, in parts.
 @function image_report
 @tparam string bytes
-@treturn ?integer the number of the step that failed; nil where the command was started
+@treturn ?integer the number of the step that failed; past the last one: clone(2), and then signalfd(2); nil where the command was
+started
 @treturn integer its errno; 0: it returned another result than the expected
 @treturn {integer,...} what the steps returned, as far as it came
 */

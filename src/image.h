@@ -14,7 +14,7 @@ struct image {
   _Alignas(16) uint64_t magic;
   int fork;     /* how many steps it walks itself; a child walks the others, and it stays to look after that. All: it becomes the command */
   int report;   /* the descriptor that the record and the results go to when the command is started, or cannot be */
-  int control;  /* the descriptor whose end the caller has, or -1: a byte lets the container outlive it */
+  int control;  /* the next one, whose other end the caller has: a byte lets the container outlive it; -1 when it has come */
   int is_init;  /* PID 1: it ends the others when the command has ended */
   int64_t grace; /* milliseconds between TERM and KILL for them */
   struct program program;

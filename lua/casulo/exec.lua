@@ -98,7 +98,7 @@ local function plan_of(target, checked, variant)
     life.streams(stdio),
     pass(values, numbers),
     handover.steps {
-      init = enter(checked, target, values, numbers, variant.tty), stays = true, numbers = numbers, has_control = true, host = host,
+      init = enter(checked, target, values, numbers, variant.tty), stays = true, numbers = numbers, host = host,
       command = {
         die_with_init(checked), life.session(), variant.tty and terminal.control() or {},
         command.rights(checked, host, die_with_init(checked)), command.exec(checked, host),

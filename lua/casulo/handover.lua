@@ -18,7 +18,7 @@ local SEALS = sys.F_SEAL_SEAL | sys.F_SEAL_SHRINK | sys.F_SEAL_GROW | sys.F_SEAL
 --- The numbers of the descriptors that casulo-init is given: the first that the command has no use for.
 -- @tparam[opt] table fds a sorted list of the numbers that it does have, beside the standard streams
 -- @tparam[opt] {string,...} values further ones that it is to have
--- @treturn table `report`, `control` and each value's; `above`: higher than all of them
+-- @treturn table `report`; `control`, the next one; each value's; `above`: higher than all of them
 function handover.numbers(fds, values)
   local base = math.max(2, fds and fds[#fds] or 0) + 1
   local numbers = { report = base, control = base + 1 }
@@ -63,32 +63,32 @@ local function file_steps(image, above, host)
 end
 
 -- What comes before the command is executed: these were only for casulo-init.
-local function withdraw(numbers, has_control)
+local function withdraw(numbers)
   local function at_exec(number, why) return { "fcntl", number, sys.F_SETFD, sys.FD_CLOEXEC, why = why } end
   return {
     at_exec(numbers.report, "casulo's own pipes are not the command's"),
-    has_control and at_exec(numbers.control, "nor is this one") or {},
+    at_exec(numbers.control, "nor is this one"),
   }
 end
 
 --- The steps of a hand-over, to stand last in a plan.
 -- @tparam table settings `init`, `command`: steps; `stays`: whether casulo-init stays to look after the command, or becomes it;
---   `is_init`: whether it is PID 1; `grace`: seconds; `numbers`: of `handover.numbers`; `has_control`; `host`: facts
+--   `is_init`: whether it is PID 1; `grace`: seconds; `numbers`: of `handover.numbers`; `host`: facts
 -- @treturn table steps
 -- @see memfd_create(2), execveat(2)
 function handover.steps(settings)
   local numbers = settings.numbers
   local init = in_phase("init", settings.init)
-  local command = in_phase("command", { withdraw(numbers, settings.has_control), settings.command })
+  local command = in_phase("command", { withdraw(numbers), settings.command })
   local all = table.move(command, 1, #command, #init + 1, table.move(init, 1, #init, 1, {}))
   local image = sys.image(sys.program(all), {
-    fork = settings.stays and #init or #all, report = numbers.report, control = settings.has_control and numbers.control or nil,
+    fork = settings.stays and #init or #all, report = numbers.report,
     is_init = settings.is_init, grace = settings.grace and math.floor(settings.grace * 1000) or nil,
   })
   return {
     file_steps(image, numbers.above, settings.host),
     { "dup2", ref "report", numbers.report, why = "where casulo-init tells whether the command could be executed" },
-    settings.has_control and { "dup2", ref "control", numbers.control, why = "and where the caller's word comes from" } or {},
+    { "dup2", ref "control", numbers.control, why = "and where the caller's word comes from" },
     { "fexecve", ref "init", { "casulo-init" }, {}, why = "a process with memory of its own, and nothing of the caller in it" },
     init, command,
   }

@@ -24,7 +24,10 @@
 static volatile struct image image __attribute__((section(".data"), used)) = { .magic = IMAGE_MAGIC };
 #define IMAGE ((struct image *)&image)
 
-enum { FAILED = 125, NO_CHILD = 10, NOBODY = 3 }; /* ECHILD, ESRCH */
+enum { FAILED = 125, NOBODY = 3 /* ESRCH */, CANCELED = 125 /* ECANCELED */, CLOSE_ON_EXEC = 02000000 };
+
+/* What it does beside the steps, and counts after them. */
+enum own_call { CLONE = 1, SIGNALFD };
 
 #if defined(__x86_64__)
 __asm__(".globl _start\n_start: xorl %ebp, %ebp\n andq $-16, %rsp\n call run\n hlt\n");
@@ -47,15 +50,24 @@ static long milliseconds(void) {
 /* The record, then the results: together they fit a pipe, and one write. */
 static void report(void) {
   const struct program *program = &IMAGE->program;
-  struct { const void *base; size_t size; } parts[] = {
-    { &program->record, sizeof program->record }, { program->value, (size_t)program->count * sizeof *program->value },
-  };
-  raw_call(SYS_writev, IMAGE->report, (long)parts, 2, 0, 0, 0);
+  const size_t results = (size_t)program->count * sizeof *program->value;
+  struct { const void *base; size_t size; } parts[] = { { &program->record, sizeof program->record }, { program->value, results } };
+  if (raw_call(SYS_writev, IMAGE->report, (long)parts, 2, 0, 0, 0) == (long)(sizeof program->record + results)) return;
+  /* The caller is gone. The signal that says so is not for the command. */
+  const unsigned long long broken_pipe = 1ULL << (SIGPIPE - 1);
+  struct __kernel_timespec at_once = { 0 };
+  raw_call(SYS_rt_sigtimedwait, (long)&broken_pipe, 0, (long)&at_once, sizeof broken_pipe, 0, 0);
 }
 
 static _Noreturn void fail(void) {
   report();
   end(FAILED);
+}
+
+static _Noreturn void fail_beside(enum own_call call, long result) {
+  IMAGE->program.record.failed = IMAGE->program.count + (int)call;
+  IMAGE->program.record.error = (int)-result;
+  fail();
 }
 
 static void walk_command(void *arg) {
@@ -66,22 +78,22 @@ static void walk_command(void *arg) {
 
 /* The child shares this memory until it executes, and this process waits for that. */
 static long start_command(void) {
-  _Alignas(16) char stack[8192];
-  struct program *program = &IMAGE->program;
+  _Alignas(16) char stack[2048]; /* for a loop that calls nothing but the kernel */
+  const struct program *program = &IMAGE->program;
+  struct record *record = &IMAGE->program.record;
   struct clone_args args = {
     .flags = CLONE_VM | CLONE_VFORK, .exit_signal = SIGCHLD, .stack = (uintptr_t)stack, .stack_size = sizeof stack,
   };
   long pid = clone3_on_stack(&args, walk_command, NULL);
-  if (pid < 0) {
-    program->record.failed = IMAGE->fork + 1;
-    program->record.error = (int)-pid;
-  } else if (!program->record.failed && !program->op[program->record.at - 1].is_final) {
-    program->record.failed = program->record.at; /* it was killed on the way */
-    program->record.error = 125;                 /* ECANCELED */
+  if (pid < 0) fail_beside(CLONE, pid);
+  if (!record->failed && (record->at <= IMAGE->fork || !program->op[record->at - 1].is_final)) { /* it was killed on the way */
+    if (record->at <= IMAGE->fork) record->at = IMAGE->fork + 1;
+    record->failed = record->at;
+    record->error = CANCELED;
   }
-  if (program->record.failed) fail();
-  report();
-  return pid;
+  if (!record->failed) return pid;
+  raw_call(SYS_wait4, pid, 0, __WALL, 0, 0, 0); /* a joiner's child would be left to whoever reaps outside */
+  fail();
 }
 
 /* → the command's status, once it has ended; -1 before */
@@ -104,7 +116,8 @@ static int next_signal(int signals, long patience) {
     char byte;
     if (raw_call(SYS_read, IMAGE->control, (long)&byte, 1, 0, 0, 0) == 1)
       raw_call(SYS_prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0, 0);
-    raw_call(SYS_close, IMAGE->control, 0, 0, 0, 0, 0); /* which the caller notices */
+    raw_call(SYS_shutdown, IMAGE->control, 2 /* SHUT_RDWR */, 0, 0, 0, 0); /* which the caller notices */
+    raw_call(SYS_close, IMAGE->control, 0, 0, 0, 0, 0);
     IMAGE->control = -1;
   }
   struct signalfd_siginfo info;
@@ -124,16 +137,15 @@ static void end_others(int signals) {
   while (send_signal(-1, 0) != -NOBODY && (left = deadline - milliseconds()) > 0) {
     next_signal(signals, left < 20 ? left : 20); /* those that came by `exec` are not our children, and end in silence */
     reap(0);
-  }
-  send_signal(-1, SIGKILL);
+  } /* whoever is left, the kernel kills when PID 1 ends */
 }
 
 /* As the command ended: by the same signal, where PID 1 is not immune to it. */
 static _Noreturn void end_as(int status) {
   int number = status & 0x7f;
   if (number && !IMAGE->is_init) {
-    unsigned long long none = 0;
-    raw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&none, 0, sizeof none, 0, 0);
+    const unsigned long long all_but_this = ~(1ULL << (number - 1));
+    raw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all_but_this, 0, sizeof all_but_this, 0, 0);
     send_signal(raw_call(SYS_getpid, 0, 0, 0, 0, 0, 0), number);
   }
   end(number ? 128 + number : status >> 8 & 0xff);
@@ -150,19 +162,24 @@ static _Noreturn void look_after(long command, int signals) {
   }
 }
 
-static void close_all_but(int kept) {
-  if (kept > 0) raw_call(SYS_close_range, 0, kept - 1, 0, 0, 0, 0);
-  raw_call(SYS_close_range, kept + 1, ~0U, 0, 0, 0, 0);
+/* Nothing else stays open, so that whoever reads what the command writes sees its end. */
+static void close_all_but(int signals, int control) {
+  if (signals > 0) raw_call(SYS_close_range, 0, signals - 1, 0, 0, 0, 0);
+  raw_call(SYS_close_range, control + 1, ~0U, 0, 0, 0, 0);
 }
 
 __attribute__((used)) static _Noreturn void run(void) {
-  unsigned long long all = ~0ULL;
+  const unsigned long long all = ~0ULL;
   raw_call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0, 0);
   raw_call(SYS_prctl, PR_SET_NAME, (long)"casulo-init", 0, 0, 0, 0);
   raw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, 0, sizeof all, 0, 0);
   if (!walk_steps(&IMAGE->program, 0, IMAGE->fork)) fail();
   if (IMAGE->fork == IMAGE->program.count) end(FAILED); /* it had no step that becomes a command */
+  long signals = raw_call(SYS_signalfd4, -1, (long)&all, sizeof all, CLOSE_ON_EXEC, 0, 0);
+  if (signals < 0) fail_beside(SIGNALFD, signals);
   long command = start_command();
-  close_all_but(IMAGE->control);
-  look_after(command, (int)raw_call(SYS_signalfd4, -1, (long)&all, sizeof all, 02000000 /* SFD_CLOEXEC */, 0, 0));
+  report();
+  raw_call(SYS_dup3, signals, IMAGE->report, CLOSE_ON_EXEC, 0, 0, 0);
+  close_all_but(IMAGE->report, IMAGE->control);
+  look_after(command, IMAGE->report);
 }
