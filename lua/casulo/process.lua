@@ -95,6 +95,12 @@ local function clone(job, values, report)
   return clone_function(job, job.flags, values, report)
 end
 
+-- What casulo-init does beside the steps of the plan. → an error
+local function failed_beside(call, errno)
+  return require "casulo.failure".new { call = call, args = { 0 }, errno = errno,
+    message = ("casulo-init: %s: %s"):format(call, sys.strerror(errno)) }
+end
+
 -- Waits until casulo-init, or its child, is the command. → true, or nil and an error
 local function executed(self)
   local text, message, errno
@@ -108,8 +114,11 @@ local function executed(self)
   end
   local position, failed_with, results = sys.image_report(text)
   if not position then return true end
-  return nil, failed_in_child(self.job.handed, results, ("step %d of casulo-init returned %s"):format(position, results[position]),
-    failed_with, position)
+  local steps = self.job.handed
+  if position > #steps then return nil, failed_beside(position == #steps + 1 and "clone" or "signalfd", failed_with) end
+  message = failed_with == sys.ECANCELED and "the child of casulo-init was killed at this step"
+    or ("%s: returned %s"):format(steps[position][1], results[position])
+  return nil, failed_in_child(steps, results, message, failed_with, position)
 end
 
 -- What is left to do when the child has executed. → true, or nil and an error
@@ -137,7 +146,8 @@ end
 --   own PID namespace), `stdin`, `stdout`, `stderr`, `fds`, `timeout`, `detach`
 -- @treturn process or nil and an error, when the command never ran
 function process.start(settings)
-  local job, deadline = settings.job, settings.timeout and handle.now() + settings.timeout
+  local job = settings.job
+  local deadline = settings.timeout and not job.gate and handle.now() + settings.timeout or nil
   handle.reap_detached()
   local opened <close> = streams.open(settings)
   if opened and opened.err then return nil, opened.err end
@@ -164,14 +174,15 @@ function process.start(settings)
   return nil, failure
 end
 
---- Lets a created process go on to its command.
+--- Lets a created process go on to its command. The time of its `timeout` begins.
 -- @treturn process itself; or nil and an error, when the command never ran
 function handle.Process:start()
   if not self.created then error("start: it has been started already", 2) end
   self.created = false
   self.deadline = self.timeout and handle.now() + self.timeout
-  sys.sendmsg(self.control, "s", {}) -- one that has ended in the meantime does not get it, and says nothing then
-  local ok, failure = executed(self)
+  local ok, failure = not self.released and sys.sendmsg(self.control, "s", {})
+  if ok then ok, failure = executed(self)
+  else failure = require "casulo.failure".new { message = "start: it has ended before", errno = sys.ECANCELED } end
   if not ok then
     self.detached = false
     self:close()
