@@ -268,16 +268,23 @@ function handle.reap_detached()
   end
 end
 
+-- Whether casulo-init has heard, and shut its end, or has ended.
+local function has_heard(control)
+  local entry, deadline = { fd = control, events = 0, revents = 0 }, now() + 10
+  repeat streams.poll({ entry }, handle.milliseconds_until(deadline)) until entry.revents ~= 0 or now() >= deadline
+  return entry.revents ~= 0
+end
+
 --- Lets go of the process: no longer is it ended when the handle's scope is left, or the handle is collected. One that was
 -- started with `detach = true`, or has a PID 1 of casulo's own (`init`), lives on when its caller ends, too; another one dies
 -- with the thread that started it.
--- @treturn boolean true
+-- @treturn boolean true; or nil, a message and errno when that PID 1 is stopped, and does not hear of it
 -- @see PR_SET_PDEATHSIG(2const)
 function Process:detach()
   self.detached = true
   if self.job.stays and self.control and self.control:is_open() and not self.created then
     sys.sendmsg(self.control, "d", {})
-    streams.poll({ { fd = self.control, events = 0 } }, -1) -- until it has heard, and closes its end; or has ended
+    if not has_heard(self.control) then return nil, "detach: casulo-init does not answer: is it stopped?", sys.ETIMEDOUT end
     streams.release(self.control)
   end
   return true
