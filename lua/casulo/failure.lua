@@ -30,7 +30,7 @@ end
 Failure.__tostring = line
 
 local function kind_of(step, errno)
-  if type(step) ~= "table" or (step[1] ~= "execve" and step[1] ~= "fexecve") then return "setup" end
+  if type(step) ~= "table" or step[1] ~= "execve" then return "setup" end -- by descriptor, it is casulo-init that is executed
   return (errno == sys.ENOENT or errno == sys.ENOTDIR) and "not_found" or "not_executable"
 end
 

@@ -98,6 +98,14 @@ end
 function CALLS.setresuid(err)
   if err.errno == sys.EINVAL then return "this id stands for nobody outside (uid_map)" end
 end
+function CALLS.memfd_create(err)
+  if err.errno ~= sys.EACCES and err.errno ~= sys.EPERM then return nil end
+  if sysctl "vm.memfd_noexec" == 2 then
+    return "casulo-init is executed from memory, which sysctl vm.memfd_noexec = 2 forbids; root can set it: sysctl -w vm.memfd_noexec=1"
+  end
+  return "casulo-init is executed from memory, which a security module or a filter of this host forbids"
+end
+CALLS.fexecve = CALLS.memfd_create
 
 function CALLS.write(err)
   local file = err.args[1]

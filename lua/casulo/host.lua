@@ -72,8 +72,8 @@ end
 
 -- Since Linux 6.3 a file in memory can be marked as one to be executed, and must be where vm.memfd_noexec is 1.
 function gather.has_memfd_exec()
-  local probe <close> = sys.memfd_create("probe", sys.MFD_EXEC)
-  return probe ~= nil
+  local probe <close>, _, errno = sys.memfd_create("probe", sys.MFD_EXEC)
+  return probe ~= nil or errno ~= sys.EINVAL -- where it is forbidden, too: that is to be said
 end
 
 function gather.is_file()
