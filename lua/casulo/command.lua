@@ -6,6 +6,7 @@
 
 local idmap = require "casulo.idmap"
 local life = require "casulo.recipes.life"
+local sys = require "casulo.sys"
 local terminal = require "casulo.recipes.terminal"
 
 local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -54,6 +55,13 @@ function command.become_root(checked, rearm)
   }
 end
 
+-- PID 1 cannot be dumped, so to look into it takes a capability, which root inside has.
+local function spare_init(checked)
+  if not checked.init then return {} end
+  return { { "prctl", sys.PR_CAPBSET_DROP, sys.CAP_SYS_PTRACE,
+    why = "nobody inside may trace casulo-init: it could be made to forget with whom it dies" } }
+end
+
 --- The steps to what the command may do and where it stands.
 -- @tparam table checked of `casulo.description`
 -- @tparam table host facts
@@ -62,6 +70,7 @@ end
 function command.rights(checked, host, rearm)
   return {
     terminal.refuse_typing(),
+    spare_init(checked),
     user_steps(checked, host, rearm),
     life.cwd(checked.cwd),
     checked.umask ~= 18 and life.umask(checked.umask) or {},

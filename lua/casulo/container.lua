@@ -88,12 +88,15 @@ local function surroundings(checked, host, variant)
   }, with_caller
 end
 
+-- Whoever is another than root inside loses, by executing casulo-init, the capabilities that further steps need.
+local function is_root_inside(checked) return not checked.new.user or checked.uid_map[1][1] == 0 end
+
 -- Through casulo-init: as PID 1 of its own, or to wait for the caller's word.
 local function handed_over(checked, host, variant, own_steps)
   local handover = require "casulo.handover"
   local numbers = handover.numbers(variant.fds)
   return handover.steps {
-    init = variant.gate and handover.gate(numbers) or {}, command = own_steps, numbers = numbers, has_control = true, host = host,
+    init = variant.gate and handover.gate(numbers) or {}, command = own_steps, numbers = numbers, host = host,
     stays = checked.init, is_init = checked.init, grace = checked.init and checked.init.grace,
   }
 end
@@ -106,18 +109,15 @@ end
 function container.plan(checked, host, variant)
   local steps, with_caller = surroundings(checked, host, variant)
   local control = variant.tty and require "casulo.recipes.terminal".control() or {}
-  local exec = command.exec(checked, host)
-  if checked.init then
-    local own_steps = { life.session(), control, command.rights(checked, host, {}), exec }
-    return plan.new { steps, life.clean(), life.streams(variant), handed_over(checked, host, variant, own_steps) }
-  end
+  local by_init = checked.init and is_root_inside(checked)
+  local rights = command.rights(checked, host, by_init and {} or with_caller "the kernel forgets that request when the ids change")
+  local own = { checked.init and life.session() or {}, control, by_init and rights or {}, command.exec(checked, host) }
   return plan.new {
     steps,
-    command.rights(checked, host, with_caller "the kernel forgets that request when the ids change"),
+    by_init and {} or rights,
     life.clean(),
     life.streams(variant), -- after the last use of what the caller has open in their place
-    control,
-    variant.gate and handed_over(checked, host, variant, exec) or exec,
+    (checked.init or variant.gate) and handed_over(checked, host, variant, own) or own,
   }
 end
 

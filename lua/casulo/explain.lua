@@ -97,7 +97,10 @@ local function signals(value)
   for i, item in ipairs(value) do items[i] = signal(item) end
   return ("[%s], NULL"):format(table.concat(items, ", "))
 end
-local function prctl_value(value, step) return (step[2] == sys.PR_SET_PDEATHSIG and signal or number)(value) end
+local capability = one_of "CAP_"
+local function prctl_value(value, step)
+  return (step[2] == sys.PR_SET_PDEATHSIG and signal or step[2] == sys.PR_CAPBSET_DROP and capability or number)(value)
+end
 local disposition = one_of("SIG_", "^SIG_[DI]")
 
 local attribute_bits, mount_bits = flags "MOUNT_ATTR_", flags "MS_"
