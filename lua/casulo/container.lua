@@ -5,6 +5,7 @@
 
 local command = require "casulo.command"
 local description = require "casulo.description"
+local idmap = require "casulo.idmap"
 local layout = require "casulo.layout"
 local life = require "casulo.recipes.life"
 local plan = require "casulo.plan"
@@ -89,7 +90,7 @@ local function surroundings(checked, host, variant)
 end
 
 -- Whoever is another than root inside loses, by executing casulo-init, the capabilities that further steps need.
-local function is_root_inside(checked) return not checked.new.user or checked.uid_map[1][1] == 0 end
+local function is_root_inside(checked) return not checked.new.user or idmap.first(checked.uid_map) == 0 end
 
 -- Through casulo-init: as PID 1 of its own, or to wait for the caller's word.
 local function handed_over(checked, host, variant, own_steps)
@@ -181,7 +182,8 @@ local function prepared(self, settings)
   local variant = container.variant(settings)
   local key = (variant.stdin and "0" or "") .. (variant.stdout and "1" or "") .. (variant.stderr and "2" or "")
     .. (variant.detach and "d" or "") .. (variant.gate and "g" or "")
-    .. (variant.tty and ("%dx%d"):format(variant.tty.rows, variant.tty.columns) or "") .. (variant.fds and " " .. table.concat(variant.fds, " ") or "")
+    .. (variant.tty and ("%dx%d"):format(variant.tty.rows, variant.tty.columns) or "")
+    .. (variant.fds and " " .. table.concat(variant.fds, " ") or "")
   local job = self.jobs[key]
   if not job then
     job = require "casulo.process".job(container.plan(self.checked, self.host, variant))
