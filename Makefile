@@ -32,7 +32,7 @@ LIBLUA = $(shell pkg-config --variable=libdir lua5.4 2>/dev/null)/liblua5.4.a
 all: build/casulo/sys.so build/command.luac build/bin/casulo
 
 # A program of its own without a C library: PID 1 of containers. casulo.sys carries it inside.
-build/casulo-init: src/init/casulo-init.c src/walk.c src/clone3.c $(HEADERS)
+build/casulo-init: src/init/casulo-init.c src/walk.c $(HEADERS)
 	@mkdir -p $(@D)
 	$(CC) -O2 $(WARNINGS) $(FREESTANDING) -o $@ $(filter %.c,$^)
 

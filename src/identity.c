@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
-/* Who the calling process is: user and group ids. */
+/* Who the calling process is, and what it may do: user and group ids, capabilities. */
 #define _GNU_SOURCE
 #include "lib.h"
 
 #include <errno.h>
 #include <grp.h>
+#include <linux/capability.h>
+#include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /*** The ids of this process: `getuid`, `geteuid`, `getgid` and `getegid`. They never fail.
@@ -113,11 +116,30 @@ static int sys_setgroups(lua_State *L) {
   return sys_status(L, result, err, "setgroups");
 }
 
+/*** Sets the capabilities of this thread.
+@function capset
+@tparam string header struct __user_cap_header_struct, 8 bytes
+@tparam string sets two of struct __user_cap_data_struct, 24 bytes
+@see capset(2)
+*/
+static int sys_capset(lua_State *L) {
+  arg_count(L, 2);
+  struct __user_cap_header_struct header;
+  struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
+  for (int i = 1; i <= 2; i++) luaL_checktype(L, i, LUA_TSTRING);
+  luaL_argcheck(L, lua_rawlen(L, 1) == sizeof header, 1, "expected 8 bytes");
+  luaL_argcheck(L, lua_rawlen(L, 2) == sizeof sets, 2, "expected 24 bytes");
+  memcpy(&header, lua_tostring(L, 1), sizeof header);
+  memcpy(sets, lua_tostring(L, 2), sizeof sets);
+  int result = (int)syscall(SYS_capset, &header, sets), err = errno;
+  return sys_status(L, result, err, "capset");
+}
+
 static const luaL_Reg functions[] = {
   { "getuid", sys_getuid },       { "geteuid", sys_geteuid },     { "getgid", sys_getgid },
   { "getegid", sys_getegid },     { "getresuid", sys_getresuid }, { "getresgid", sys_getresgid },
   { "setresuid", sys_setresuid }, { "setresgid", sys_setresgid }, { "getgroups", sys_getgroups },
-  { "setgroups", sys_setgroups }, { NULL, NULL },
+  { "setgroups", sys_setgroups }, { "capset", sys_capset },       { NULL, NULL },
 };
 
 void open_identity(lua_State *L) { luaL_setfuncs(L, functions, 0); }

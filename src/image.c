@@ -92,8 +92,8 @@ static int sys_image(lua_State *L) {
 /*** The record that casulo-init wrote, in parts.
 @function image_report
 @tparam string bytes
-@treturn ?integer the number of the step that failed; past the last one: clone(2), and then signalfd(2); nil where the command was
-started
+@treturn ?integer the number of the step that failed; past the last one: clone(2), signalfd(2), mmap(2); 0 where the bytes are no
+record; nil where the command was started
 @treturn integer its errno; 0: it returned another result than the expected
 @treturn {integer,...} what the steps returned, as far as it came
 */
@@ -103,9 +103,9 @@ static int sys_image_report(lua_State *L) {
   size_t size;
   luaL_checktype(L, 1, LUA_TSTRING);
   const char *bytes = lua_tolstring(L, 1, &size);
-  luaL_argcheck(L, size >= sizeof record, 1, "no record of casulo-init");
-  memcpy(&record, bytes, sizeof record);
-  if (record.failed) lua_pushinteger(L, record.failed);
+  memset(&record, 0, sizeof record);
+  if (size >= sizeof record) memcpy(&record, bytes, sizeof record);
+  if (record.failed || size < sizeof record) lua_pushinteger(L, record.failed);
   else luaL_pushfail(L);
   lua_pushinteger(L, record.error);
   lua_newtable(L);

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <poll.h>
 #include <signal.h>
@@ -115,6 +116,13 @@ static void pack_bytes(lua_State *L, struct packing *p) {
   const char *bytes = lua_tolstring(L, -1, &size);
   emit_kept(L, p, bytes, size);
   emit(p, (long)size);
+}
+
+/* One that the kernel knows the size of. */
+static void pack_structure(lua_State *L, struct packing *p, size_t size) {
+  if (lua_type(L, -1) != LUA_TSTRING || lua_rawlen(L, -1) != size)
+    wrong_step(L, p, lua_pushfstring(L, "expected a string of %d bytes", (int)size));
+  emit_kept(L, p, lua_tostring(L, -1), size);
 }
 
 /* A descriptor inside a structure, on top of the stack: known now, or put there when the step is walked. */
@@ -290,6 +298,8 @@ void pack_argument(lua_State *L, struct packing *p, char kind) {
     case 's': pack_string(L, p, false); break;
     case 'n': pack_string(L, p, true); break;
     case 'b': pack_bytes(L, p); break;
+    case 'H': pack_structure(L, p, sizeof(struct __user_cap_header_struct)); break;
+    case 'C': pack_structure(L, p, _LINUX_CAPABILITY_U32S_3 * sizeof(struct __user_cap_data_struct)); break;
     case 'B': pack_ioctl(L, p); break;
     case 'r': pack_room(L, p); break;
     case 'f': pack_filter(L, p); break;

@@ -15,11 +15,12 @@
  *   i int   P option of prctl   u unsigned   l unsigned long   I id, -1 for unchanged   d descriptor   D descriptor or nil
  *   v list of strings   g list of group ids   m signal set, no old set, its size   h disposition, likewise
  *   p list of struct pollfd   t milliseconds   r a number of bytes to read   f filter of seccomp
- *   w bytes to send, c the descriptors to send with them   and, taking no argument: e empty string, E AT_EMPTY_PATH
+ *   H, C the header and the sets of capset   w bytes to send, c the descriptors to send with them   and, taking no argument: e empty string, E AT_EMPTY_PATH
  *   o, x flags of a call that opens a descriptor, which becomes close-on-exec
  * What stands past `|` may be absent, for 0. */
 static const struct call calls[] = {
   { "_exit", SYS_exit_group, "i" },
+  { "capset", SYS_capset, "HC" },
   { "chdir", SYS_chdir, "s" },
   { "chroot", SYS_chroot, "s" },
   { "close", SYS_close, "d" },

@@ -1,35 +1,67 @@
 -- SPDX-License-Identifier: MIT
 
---- Where a process stands in the tree of cgroups.
+--- Where a process stands in the trees of cgroups: the one of version 2, and those of version 1.
 -- @module casulo.cgroup
 
 local sys = require "casulo.sys"
 
 local cgroup = {}
 
-local function path_of(process)
+-- → the path in each tree, by what the tree is called: its controllers; nothing in version 2. nil when there is no such process
+local function paths_of(process)
   local file <close> = io.open(("/proc/%s/cgroup"):format(process))
-  return file and ("\n" .. file:read "a"):match "\n0::([^\n]*)"
+  local text = file and file:read "a"
+  if not text or text == "" then return nil end
+  local paths = {}
+  for controllers, path in text:gmatch "%d+:([^:\n]*):([^\n]*)" do paths[controllers] = path end
+  return paths
 end
 
--- Where the second version of cgroups is mounted, and which of its directories that shows.
-local function mounted()
+local function has_all(options, controllers)
+  for name in controllers:gmatch "[^,]+" do
+    if not (",%s,"):format(options):find((",%s,"):format(name), 1, true) then return false end
+  end
+  return true
+end
+
+-- Where a tree is mounted, and which directory of it is seen there.
+local function mounted(controllers)
+  local kind = controllers == "" and "cgroup2" or "cgroup"
   for line in io.lines "/proc/self/mountinfo" do
-    local root, target = line:match "^%d+ %d+ %S+ (%S+) (%S+) .* %- cgroup2 "
-    if root then return target, root end
+    local root, target, fstype, options = line:match "^%d+ %d+ %S+ (%S+) (%S+) .- %- (%S+) %S+ (%S+)"
+    if fstype == kind and has_all(options, controllers) then return target, root == "/" and "" or root end
   end
 end
 
---- The cgroup of a process, where that is another one than the caller's.
+local FORBIDDEN = { [sys.EACCES] = true, [sys.EPERM] = true, [sys.EROFS] = true }
+
+local function open(controllers, path)
+  local target, root = mounted(controllers)
+  if not target or path:sub(1, #root) ~= root then return nil end -- out of sight
+  local fd, message, errno = sys.open(("%s%s/cgroup.procs"):format(target, path:sub(#root + 1)), sys.O_WRONLY)
+  if fd or FORBIDDEN[errno] then return fd end
+  return nil, message, errno
+end
+
+--- The cgroups of a process, as far as they are others than the caller's and the caller may put processes there.
 -- @tparam integer pid
--- @treturn ?descriptor its directory, for CLONE_INTO_CGROUP; nil where the caller is in it, too, or it is out of sight
+-- @treturn {descriptor,...} the file cgroup.procs of each; nil, a message and errno where one cannot be opened
 -- @see cgroups(7)
-function cgroup.of(pid)
-  local own, path = path_of "self", path_of(pid)
-  if not path or path == own then return nil end
-  local target, root = mounted()
-  if not target or root ~= "/" then return nil end
-  return (sys.open(target .. path, sys.O_PATH | sys.O_DIRECTORY))
+function cgroup.open(pid)
+  local own, paths = paths_of "self", paths_of(pid)
+  if not own then return {} end -- a kernel without cgroups
+  if not paths then return nil, ("/proc/%d/cgroup: the process has ended"):format(pid), sys.ESRCH end
+  local opened = {}
+  for controllers, path in pairs(paths) do
+    local fd, message, errno
+    if path ~= own[controllers] then fd, message, errno = open(controllers, path) end
+    if message then
+      for _, each in ipairs(opened) do each:close() end
+      return nil, message, errno
+    end
+    opened[#opened + 1] = fd
+  end
+  return opened
 end
 
 return cgroup

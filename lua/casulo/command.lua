@@ -7,26 +7,36 @@
 local idmap = require "casulo.idmap"
 local life = require "casulo.recipes.life"
 local sys = require "casulo.sys"
-local terminal = require "casulo.recipes.terminal"
 
 local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 local command = {}
 
---- The environment of the first command.
+--- The variables that a description gives, and those that it passes on from the caller.
 -- @tparam table checked of `casulo.description`
--- @tparam table host facts
--- @treturn {string,...} `NAME=value`
--- @treturn ?string the PATH in it
-function command.environment(checked, host)
-  local user = checked.user and checked.user.uid or 0
-  local env = { PATH = PATH, HOME = user == 0 and "/root" or "/", TERM = host.term }
+-- @treturn table
+function command.given_env(checked)
+  local env = {}
   for _, name in ipairs(checked.inherit_env or {}) do env[name] = os.getenv(name) end
   for name, value in pairs(checked.env) do env[name] = value end
+  return env
+end
+
+--- Variables as execve takes them.
+-- @tparam table env
+-- @treturn {string,...} `NAME=value`, sorted
+function command.env_list(env)
   local list = {}
   for name, value in pairs(env) do list[#list + 1] = ("%s=%s"):format(name, value) end
   table.sort(list)
-  return list, env.PATH
+  return list
+end
+
+local function environment(checked, host)
+  local user = checked.user and checked.user.uid or 0
+  local env = { PATH = PATH, HOME = user == 0 and "/root" or "/", TERM = host.term }
+  for name, value in pairs(command.given_env(checked)) do env[name] = value end
+  return env
 end
 
 -- Where the kernel denies setgroups, a user namespace inside denies it, too.
@@ -69,7 +79,6 @@ end
 -- @treturn table steps
 function command.rights(checked, host, rearm)
   return {
-    terminal.refuse_typing(),
     spare_init(checked),
     user_steps(checked, host, rearm),
     life.cwd(checked.cwd),
@@ -82,8 +91,8 @@ end
 -- @tparam table host
 -- @treturn table steps
 function command.exec(checked, host)
-  local env, path = command.environment(checked, host)
-  return { life.unblock(), life.exec(checked.command, env, path) }
+  local env = environment(checked, host)
+  return { life.unblock(), life.exec(checked.command, command.env_list(env), env.PATH) }
 end
 
 return command

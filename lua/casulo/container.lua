@@ -10,6 +10,7 @@ local layout = require "casulo.layout"
 local life = require "casulo.recipes.life"
 local plan = require "casulo.plan"
 local sys = require "casulo.sys"
+local terminal = require "casulo.recipes.terminal"
 
 local CLONE_FLAGS = {
   user = sys.CLONE_NEWUSER, pid = sys.CLONE_NEWPID, mount = sys.CLONE_NEWNS, uts = sys.CLONE_NEWUTS,
@@ -85,7 +86,8 @@ local function surroundings(checked, host, variant)
     layout.steps(checked, host, command.become_root(checked, with_caller "the kernel forgets that request when the ids change")),
     checked.new.net and require "casulo.recipes.network".loopback() or {},
     names_steps(checked),
-    variant.tty and require "casulo.recipes.terminal".open(variant.tty, checked.user) or {},
+    variant.tty and terminal.open(variant.tty, checked.user) or {},
+    terminal.refuse_typing(), -- casulo-init, too: from inside one may make it do what one may not do oneself
   }, with_caller
 end
 
@@ -109,7 +111,7 @@ end
 -- @treturn plan
 function container.plan(checked, host, variant)
   local steps, with_caller = surroundings(checked, host, variant)
-  local control = variant.tty and require "casulo.recipes.terminal".control() or {}
+  local control = variant.tty and terminal.control() or {}
   local by_init = checked.init and is_root_inside(checked)
   local rights = command.rights(checked, host, by_init and {} or with_caller "the kernel forgets that request when the ids change")
   local own = { checked.init and life.session() or {}, control, by_init and rights or {}, command.exec(checked, host) }
@@ -211,14 +213,10 @@ end
 
 -- What list shows of a container, and what exec must know to put a command beside the first.
 local function record_of(self, pid)
-  local checked, kinds, rootfs = self.checked, {}, self.checked.rootfs
-  for kind in pairs(checked.new) do kinds[#kinds + 1] = kind end
-  table.sort(kinds)
-  if rootfs:sub(1, 1) ~= "/" then rootfs = ("%s/%s"):format(sys.readlink "/proc/self/cwd" or ".", rootfs) end
-  return {
-    pid = pid, command = checked.command, rootfs = rootfs, namespaces = kinds, env = command.environment(checked, self.host),
-    cwd = checked.cwd, umask = checked.umask, user = checked.user,
-  }
+  local record = require "casulo.exec".record(self)
+  record.pid = pid
+  if record.rootfs:sub(1, 1) ~= "/" then record.rootfs = ("%s/%s"):format(sys.readlink "/proc/self/cwd" or ".", record.rootfs) end
+  return record
 end
 
 -- The name is taken before the start and belongs to the process after it.

@@ -152,7 +152,11 @@ local function check_range(value, path)
   return range
 end
 
-local function check_map(value, path)
+--- Checks an id map.
+-- @tparam table value
+-- @tparam string path how messages call it
+-- @treturn table `{ { container, host, count }, … }`; or "auto"
+function description.id_map(value, path)
   if value == "auto" then return value end
   local map = check.list(value, path, check_range)
   if not map[1] then error(path .. ": expected at least one { container, host, count }", 0) end
@@ -257,7 +261,7 @@ local FIELDS = {
   hostname = check.name, domainname = check.name, readonly = check.boolean, standard_mounts = check.boolean,
   mounts = function(value, path) return check.list(value, path, check_mount) end,
   network = check_network, init = check_init,
-  user = check_user, uid_map = check_map, gid_map = check_map,
+  user = check_user, uid_map = description.id_map, gid_map = description.id_map,
 }
 local KNOWN = { namespaces = true }
 for name in pairs(FIELDS) do KNOWN[name] = true end
@@ -326,10 +330,21 @@ end
 function description.exec_options(options, path)
   local fields, checked = { command = check_command, env = check_env, cwd = check.absolute, user = check_user }, {}
   for name, checker in pairs(RUN_FIELDS) do fields[name] = checker end
+  fields.name = nil -- which is the container's
   check.table(options, path, fields)
   if options.command == nil then error(path .. ".command: required", 0) end
   check_each(options, path, fields, checked)
   return checked
+end
+
+--- Whether there is a devpts in its usual place.
+-- @tparam table checked the description
+-- @treturn boolean
+function description.has_devpts(checked)
+  for _, mount in ipairs(checked.mounts) do
+    if mount.type == "devpts" and mount.target == "/dev/pts" then return true end
+  end
+  return checked.standard_mounts
 end
 
 --- Checks that a terminal is not asked for together with other streams, and that there is a devpts for it.
@@ -343,11 +358,7 @@ function description.check_terminal(settings, checked, path)
       error(("%s.%s: the command's terminal is its %s; leave out one of tty and %s"):format(path, name, name, name), 0)
     end
   end
-  local has_devpts = checked.standard_mounts
-  for _, mount in ipairs(checked.mounts) do
-    has_devpts = has_devpts or mount.type == "devpts" and mount.target == "/dev/pts"
-  end
-  if not has_devpts then error(path .. ".tty: the container has no devpts on /dev/pts (see standard_mounts)", 0) end
+  if not description.has_devpts(checked) then error(path .. ".tty: the container has no devpts on /dev/pts (see standard_mounts)", 0) end
 end
 
 --- The set of namespaces that a list names.

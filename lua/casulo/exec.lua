@@ -2,25 +2,53 @@
 
 --- A further command in a container that runs.
 --
--- casulo-init, in memory of its own, joins the container's namespaces and starts the command there; it stays outside, stands
--- for the command, and cannot be seen from inside.
+-- casulo-init, in memory of its own, joins the container's namespaces and starts the command there. It stays outside, where
+-- nobody in the container sees it, and stands for the command: it ends as that ends, and the command dies with it.
+--
+-- What can be seen from inside is only the process that becomes the command, and that is born with all of the outside behind
+-- it: in the container's root, cgroups and namespaces, with the container's rights, a copy of a memory in which nothing of the
+-- host is. In front of it are the streams that the command is given.
 -- @module casulo.exec
 
 local cgroup = require "casulo.cgroup"
+local check = require "casulo.check"
 local command = require "casulo.command"
 local container = require "casulo.container"
 local description = require "casulo.description"
+local failure = require "casulo.failure"
 local handle = require "casulo.handle"
 local handover = require "casulo.handover"
 local idmap = require "casulo.idmap"
 local life = require "casulo.recipes.life"
 local plan = require "casulo.plan"
+local privileges = require "casulo.recipes.privileges"
 local process = require "casulo.process"
 local sys = require "casulo.sys"
 local terminal = require "casulo.recipes.terminal"
 
 local ref = plan.ref
 local exec = {}
+
+local PATIENCE = 30 -- seconds until the command must be executed: the container's file system may be one that never answers
+
+-- What of a process's status says how far its rights go. → nil when there is no such process
+local function rights_of(pid)
+  local file <close> = io.open(("/proc/%s/status"):format(pid))
+  local text = file and file:read "a"
+  local function field(name) return math.tointeger(tonumber(text:match("\n" .. name .. ":%s*(%x+)"), 16)) end
+  if not text or not text:find "\nCapBnd:" then return nil end
+  return { bounding = field "CapBnd", permitted = field "CapPrm", inheritable = field "CapInh", no_new_privs = field "NoNewPrivs" == 1 }
+end
+
+-- The rights that the first process of the container can no longer get, casulo-init gives up.
+local function limit_steps(target)
+  local kept, own = target.rights, target.own_rights
+  local excess = (own.bounding | own.permitted | own.inheritable) & ~kept.bounding ~= 0
+  return {
+    excess and privileges.at_most(kept.bounding, own.bounding, own.permitted) or {},
+    kept.no_new_privs and not own.no_new_privs and privileges.no_new_privs() or {},
+  }
+end
 
 -- The descriptors that casulo-init is given to go in, above the numbers that it gets them under.
 local function before(values, numbers, target, detach)
@@ -46,17 +74,29 @@ local PASSED = {
 local function pass(values, numbers)
   local steps = {}
   for i, name in ipairs(values) do
-    steps[i] = { "dup2", ref(name == "terminal_socket" and name or name .. " above"), numbers[name], why = PASSED[name] }
+    steps[i] = { "dup2", ref(name == "terminal_socket" and name or name .. " above"), numbers[name], why = PASSED[name] or "a cgroup of its" }
+  end
+  return steps
+end
+
+local function join_cgroups(target, numbers)
+  local steps = {}
+  for i in ipairs(target.cgroups) do
+    steps[i] = { "write", numbers["cgroup " .. i], "0", tolerate = { sys.EACCES, sys.EPERM, sys.ENOENT },
+      why = "into the container's cgroup, where the caller may put processes there" }
   end
   return steps
 end
 
 -- What casulo-init does itself: it goes in, and lets go of what leads out.
-local function enter(checked, target, values, numbers, size)
+local function enter(checked, target, values, numbers, tty)
   local function rearm(why) return numbers.caller and life.die_with(numbers.caller, why) or {} end
   local closing = {}
-  for i, name in ipairs(values) do closing[i] = { "close", numbers[name], why = "nothing of the outside goes along" } end
+  for i, name in ipairs(values) do
+    if name ~= "terminal_socket" then closing[i] = { "close", numbers[name], why = "nothing of the outside goes along" } end
+  end
   return {
+    join_cgroups(target, numbers),
     { "setns", numbers.container, target.flags, why = "into all namespaces of the container at once, and to its root" },
     rearm "the kernel forgets that request when the rights change",
     command.become_root(checked, rearm "and when the ids change"),
@@ -64,21 +104,28 @@ local function enter(checked, target, values, numbers, size)
       { "fchdir", numbers.root, why = "to the container's root, by descriptor" },
       { "chroot", ".", why = "and make it the root of this process" },
     } or {},
-    size and { terminal.open(size, checked.user, numbers.terminal_socket), life.streams { tty = size } } or {},
-    checked.new.pid and {} or {
-      { "getpid", as = "init", why = "casulo-init, with which the command is to die" },
-      { "pidfd_open", ref "init", as = "init pidfd", why = "a descriptor that stands for it" },
-    },
+    limit_steps(target),
+    terminal.refuse_typing(),
+    { "getpid", as = "self", why = "casulo-init, with which the command is to die" },
+    { "pidfd_open", ref "self", as = "casulo-init", why = "a descriptor that stands for it" },
     closing,
+    tty and terminal.stand_in(numbers.terminal_socket) or {},
   }
 end
 
--- The command dies with casulo-init. Its parent is none that it can see: PID 0; another one has it when that has died.
-local function die_with_init(checked)
-  if not checked.new.pid then return life.die_with(ref "init pidfd", "when casulo-init dies, which stands for this process, it dies too") end
+-- What the child of casulo-init does, in sight of the container.
+local function become_command(checked, host, tty, numbers)
+  local function die_with_init(why) return life.die_with(ref "casulo-init", why) end
   return {
-    { "prctl", sys.PR_SET_PDEATHSIG, sys.SIGKILL, why = "when casulo-init dies, which stands for this process, it dies too" },
-    { "getppid", expect = 0, why = "its parent is outside; one inside would mean that it has died already" },
+    die_with_init "when casulo-init dies, which stands for this process, it dies too",
+    life.session(),
+    tty and {
+      terminal.open(tty, checked.user, numbers.terminal_socket),
+      { "close", numbers.terminal_socket, why = "which the command has no use for" },
+      life.streams { tty = tty }, terminal.control(),
+    } or {},
+    command.rights(checked, host, die_with_init "the kernel forgets that request when the ids change"),
+    command.exec(checked, host),
   }
 end
 
@@ -86,6 +133,7 @@ local function plan_of(target, checked, variant)
   local values, host = { "container" }, target.host
   if not variant.detach then values[#values + 1] = "caller" end
   if host.root == "initramfs" then values[#values + 1] = "root" end
+  for i in ipairs(target.cgroups) do values[#values + 1] = "cgroup " .. i end
   if variant.tty then values[#values + 1] = "terminal_socket" end
   local numbers = handover.numbers(variant.fds, values)
   local stdio = { stdin = variant.stdin, stdout = variant.stdout, stderr = variant.stderr, fds = variant.fds }
@@ -98,11 +146,8 @@ local function plan_of(target, checked, variant)
     life.streams(stdio),
     pass(values, numbers),
     handover.steps {
-      init = enter(checked, target, values, numbers, variant.tty), stays = true, numbers = numbers, host = host,
-      command = {
-        die_with_init(checked), life.session(), variant.tty and terminal.control() or {},
-        command.rights(checked, host, die_with_init(checked)), command.exec(checked, host),
-      },
+      init = enter(checked, target, values, numbers, variant.tty), command = become_command(checked, host, variant.tty, numbers),
+      stays = true, numbers = numbers, host = host,
     },
   }, numbers
 end
@@ -119,39 +164,162 @@ local function checked_for(target, settings)
   return checked
 end
 
-local function prepare(target, options)
+local function settings_for(target, options)
   local settings = description.exec_options(options, "exec")
   description.check_terminal(settings, target.checked, "exec")
-  local variant = container.variant(settings)
-  local the_plan, numbers = plan_of(target, checked_for(target, settings), variant)
-  settings.job = process.job(the_plan)
-  settings.job.flags, settings.job.stays, settings.job.above = 0, true, numbers.above
-  settings.values = { container = target.pidfd:fileno(), cgroup = cgroup.of(target.pid) }
+  settings.checked = checked_for(target, settings)
   return settings
 end
 
+local PF_EXITING = 4 -- of the kernel, in the flags of /proc/PID/stat
+
+-- It has left its namespaces before its descriptor says that it has ended.
+local function has_ended(target)
+  local file <close> = io.open(("/proc/%d/stat"):format(target.pid))
+  local flags = file and (file:read "a" or ""):match("^.*%) " .. ("%S+ "):rep(6) .. "(%d+)")
+  if not flags or tonumber(flags) & PF_EXITING ~= 0 then return true end
+  return sys.poll({ { fd = target.pidfd, events = sys.POLLIN } }, 0) == 1
+end
+
+local function ended() return failure.new { message = "exec: the container has ended", errno = sys.ESRCH } end
+
+-- What must be known of the container's first process, beside its description. → true, or nil and an error
+local function look_at(target)
+  target.rights = rights_of(target.pid)
+  target.own_rights = rights_of "self"
+  if target.checked.new.user then -- which gives all of them
+    local all = (2 << target.host.last_capability) - 1
+    target.own_rights.bounding, target.own_rights.permitted, target.own_rights.inheritable = all, all, 0
+  end
+  local cgroups, message, errno = cgroup.open(target.pid)
+  local lives = not has_ended(target) -- else what was read may be another process's
+  if lives and cgroups and target.rights then
+    target.cgroups = cgroups
+    return true
+  end
+  for _, fd in ipairs(cgroups or {}) do fd:close() end
+  if not lives then return nil, ended() end
+  return nil, failure.new { message = message or ("exec: /proc/%d/status cannot be read"):format(target.pid), errno = errno }
+end
+
+local function start(target, settings)
+  local ok, err = look_at(target)
+  if not ok then return nil, err end
+  local variant = container.variant(settings)
+  local the_plan, numbers = plan_of(target, settings.checked, variant)
+  settings.job = process.job(the_plan)
+  settings.job.flags, settings.job.stays, settings.job.above, settings.job.patience = 0, true, numbers.above, PATIENCE
+  settings.values = { container = target.pidfd:fileno() }
+  for i, fd in ipairs(target.cgroups) do settings.values["cgroup " .. i] = fd end
+  local started
+  started, err = process.start(settings)
+  if not started and has_ended(target) then err = ended() end -- whatever failed on the way
+  return started, err
+end
+
 --- Starts a command in a container that runs.
--- @tparam table target `pid`, `pidfd`; `checked`, its description; `host`: facts; `flags`: its namespaces, as of setns(2)
+-- @tparam table target `pid`, `pidfd`; `checked`, its description; `host`: facts
 -- @tparam table options `command`, `env`, `cwd`, `user`, and those of `Container:start`
 -- @treturn process or nil and an error
 -- @see setns(2)
 function exec.start(target, options)
-  local ok, settings = description.try(prepare, target, options)
+  local ok, settings = description.try(settings_for, target, options)
   if not ok then error(settings, 3) end
-  return process.start(settings)
+  target.flags = container.setns_flags(target.checked)
+  return start(target, settings)
 end
 
---- Starts a further command in the container of this process: in its namespaces and its root, with its rights.
+--- Starts a further command in the container of this process: in its namespaces, cgroups and root, with its rights at most. The
+-- container may be one that has only been created.
+--
+-- To end it ends the command; what that has started, and not waited for, is the container's. SIGSTOP stops only what stands for
+-- it.
 -- @tparam table options `command` (required); `env`, over the container's; `cwd`; `user`; and those of `Container:start`
 -- @treturn process or nil and an error, when the command never ran
 -- @see setns(2)
 function handle.Process:exec(options)
   if not self.container then error("exec: this process is no container", 2) end
-  if self.result or not self.pidfd:is_open() then return nil, require "casulo.failure".new { message = "exec: the container has ended", errno = sys.ESRCH } end
+  if self.result or not self.pidfd:is_open() then return nil, ended() end
   local started, err = exec.start({
     pid = self.pid, pidfd = self.pidfd, checked = self.container.checked, host = self.container.host,
-    flags = container.setns_flags(self.container.checked),
   }, options)
+  return started, err
+end
+
+local function names_of(set)
+  local names = {}
+  for name in pairs(set) do names[#names + 1] = name end
+  table.sort(names)
+  return names
+end
+
+--- What another process must know of a container to start a command in it, and what may be told about it: a table that can
+-- be written as JSON. The `pid` of its first process is to be added.
+-- @tparam container box
+-- @treturn table `command`, `rootfs`, `cwd`, `umask`, `user`; `env`: a list of NAME=value, those that were given and inherited;
+--   `namespaces`: a list of those that are its own; `joined`: a list of those that are others'; `uid_map`, `gid_map`,
+--   `own_maps`, `denies_setgroups`; `has_devpts`
+function exec.record(box)
+  local checked = box.checked
+  return {
+    command = checked.command, rootfs = checked.rootfs, cwd = checked.cwd, umask = checked.umask, user = checked.user,
+    env = command.env_list(command.given_env(checked)), namespaces = names_of(checked.new), joined = names_of(checked.joined),
+    uid_map = checked.uid_map, gid_map = checked.gid_map, own_maps = checked.own_maps,
+    denies_setgroups = checked.denies_setgroups,
+    has_devpts = description.has_devpts(checked),
+  }
+end
+
+local function env_of(list, path)
+  local env = {}
+  for _, text in ipairs(check.list(list, path, check.string)) do
+    local name, value = text:match "^([^=]+)=(.*)$"
+    if not name then check.wrong(path, "NAME=value", text) end
+    env[name] = value
+  end
+  return env
+end
+
+local function target_of(record)
+  local path = "record"
+  local checked = description.exec_options({
+    command = record.command, cwd = record.cwd, user = record.user, env = env_of(record.env, path .. ".env"),
+  }, path)
+  checked.cwd = check.absolute(record.cwd, path .. ".cwd")
+  checked.umask = check.integer(record.umask, path .. ".umask", 0, 511)
+  checked.new = description.namespaces(record.namespaces, path .. ".namespaces")
+  checked.joined = description.namespaces(record.joined, path .. ".joined")
+  checked.standard_mounts, checked.mounts = check.boolean(record.has_devpts, path .. ".has_devpts"), {}
+  if checked.new.user then
+    checked.own_maps = check.boolean(record.own_maps, path .. ".own_maps")
+    checked.denies_setgroups = check.boolean(record.denies_setgroups, path .. ".denies_setgroups")
+    for _, name in ipairs { "uid_map", "gid_map" } do checked[name] = description.id_map(record[name], ("%s.%s"):format(path, name)) end
+  end
+  return {
+    pid = check.integer(record.pid, path .. ".pid", 1, 0x7fffffff), pidfd = record.pidfd, checked = checked, host = require "casulo.host",
+  }
+end
+
+--- What `start` needs, from a record.
+-- @tparam table record of `exec.record`, with `pid`, and `pidfd`, an open descriptor of that process
+-- @treturn table or nil and an error, when it is no such record
+function exec.target(record)
+  local ok, target = description.try(target_of, record)
+  if ok then return target end
+  return nil, failure.new { message = "exec: " .. target }
+end
+
+--- Starts a command in the container of a name.
+-- @tparam string name see `casulo.state`
+-- @tparam table options as of `Process:exec`
+-- @treturn process or nil and an error
+function exec.by_name(name, options)
+  local record, message = require "casulo.state".find(name)
+  if not record then return nil, failure.new { message = message } end
+  local _ <close> = record.pidfd
+  local target, err = exec.target(record)
+  local started
+  if target then started, err = exec.start(target, options) end
   return started, err
 end
 

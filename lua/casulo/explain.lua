@@ -90,6 +90,13 @@ local function list(value)
   return ("[%s]"):format(table.concat(items, ", "))
 end
 local function environment(value) return ("[/* %d variables */]"):format(#value) end
+local function capabilities(value)
+  if type(value) ~= "string" or #value ~= 24 then return quoted(value) end
+  local effective, permitted, inheritable, effective_above, permitted_above, inheritable_above = string.unpack("=I4I4I4I4I4I4", value)
+  return ("{effective=0x%x, permitted=0x%x, inheritable=0x%x}"):format(effective_above << 32 | effective,
+    permitted_above << 32 | permitted, inheritable_above << 32 | inheritable)
+end
+local function this_process(value) return type(value) == "string" and #value == 8 and "{pid=0}" or quoted(value) end
 local function groups(value) return ("%d, %s"):format(#value, list(value)) end
 local signal = one_of("SIG", "^SIG%u")
 local function signals(value)
@@ -169,7 +176,7 @@ local dir = descriptor
 
 -- What stands at each place; a call that is missing here prints its values as they are.
 local ARGUMENTS = {
-  _exit = { number },
+  _exit = { number }, capset = { this_process, capabilities },
   chdir = { quoted }, chroot = { quoted }, close = { descriptor }, fchdir = { descriptor },
   close_range = { number, number, flags "CLOSE_RANGE_" },
   dup2 = { descriptor, number },

@@ -63,11 +63,14 @@ local function file_steps(image, above, host)
 end
 
 -- What comes before the command is executed: these were only for casulo-init.
-local function withdraw(numbers)
-  local function at_exec(number, why) return { "fcntl", number, sys.F_SETFD, sys.FD_CLOEXEC, why = why } end
+local function withdraw(numbers, stays)
+  local function drop(number, why)
+    if stays then return { "close", number, why = why } end
+    return { "fcntl", number, sys.F_SETFD, sys.FD_CLOEXEC, why = why } -- they are still needed if the exec fails
+  end
   return {
-    at_exec(numbers.report, "casulo's own pipes are not the command's"),
-    at_exec(numbers.control, "nor is this one"),
+    drop(numbers.report, "casulo's own pipes are not the command's"),
+    drop(numbers.control, "nor is this one"),
   }
 end
 
@@ -79,7 +82,7 @@ end
 function handover.steps(settings)
   local numbers = settings.numbers
   local init = in_phase("init", settings.init)
-  local command = in_phase("command", { withdraw(numbers), settings.command })
+  local command = in_phase("command", { withdraw(numbers, settings.stays), settings.command })
   local all = table.move(command, 1, #command, #init + 1, table.move(init, 1, #init, 1, {}))
   local image = sys.image(sys.program(all), {
     fork = settings.stays and #init or #all, report = numbers.report,

@@ -11,6 +11,7 @@
 -- * `may_setgroups`: whether that namespace allows setgroups
 -- * `term`: the caller's TERM
 -- * `has_memfd_exec`: whether memfd_create knows MFD_EXEC
+-- * `last_capability`: the number of the last one that the kernel knows
 -- * `is_file(path)`: whether a path is something other than a directory; nil where there is nothing
 --
 -- A table of the same shape takes its place in unit tests.
@@ -75,6 +76,8 @@ function gather.has_memfd_exec()
   local probe <close>, _, errno = sys.memfd_create("probe", sys.MFD_EXEC)
   return probe ~= nil or errno ~= sys.EINVAL -- where it is forbidden, too: that is to be said
 end
+
+function gather.last_capability() return math.tointeger(tonumber(read "/proc/sys/kernel/cap_last_cap")) or 40 end
 
 function gather.is_file()
   return function(path)

@@ -95,16 +95,32 @@ local function clone(job, values, report)
   return clone_function(job, job.flags, values, report)
 end
 
--- What casulo-init does beside the steps of the plan. → an error
+-- What casulo-init does beside the steps of the plan, counted after them.
+local OWN_CALLS = { "clone", "signalfd", "mmap" }
+
 local function failed_beside(call, errno)
   return require "casulo.failure".new { call = call, args = { 0 }, errno = errno,
     message = ("casulo-init: %s: %s"):format(call, sys.strerror(errno)) }
 end
 
--- Waits until casulo-init, or its child, is the command. → true, or nil and an error
-local function executed(self)
+-- Waits for what casulo-init has to tell. A container's file system may be one that never answers.
+local function read_report(self)
+  local entries, patience = { { fd = self.report, events = sys.POLLIN } }, self.job.patience
+  local limit = patience and handle.now() + patience
+  while streams.poll(entries, self:milliseconds_left(limit)) == 0 do
+    local time = handle.now()
+    if time >= math.min(self.deadline or math.huge, limit or math.huge) then
+      return nil, "its time was over before the command was executed", sys.ETIMEDOUT
+    end
+  end
   local text, message, errno
   repeat text, message, errno = sys.read(self.report, 65536) until text or errno ~= sys.EINTR
+  return text, message, errno
+end
+
+-- Waits until casulo-init, or its child, is the command. → true, or nil and an error
+local function executed(self)
+  local text, message, errno = read_report(self)
   streams.release(self.report)
   self.report = nil
   if text == "" and not self.job.stays then return true end -- its end was closed by the exec
@@ -115,9 +131,9 @@ local function executed(self)
   local position, failed_with, results = sys.image_report(text)
   if not position then return true end
   local steps = self.job.handed
-  if position > #steps then return nil, failed_beside(position == #steps + 1 and "clone" or "signalfd", failed_with) end
+  if position > #steps then return nil, failed_beside(OWN_CALLS[position - #steps], failed_with) end
   message = failed_with == sys.ECANCELED and "the child of casulo-init was killed at this step"
-    or ("%s: returned %s"):format(steps[position][1], results[position])
+    or ("%s: returned %s"):format(steps[position] and steps[position][1], results[position])
   return nil, failed_in_child(steps, results, message, failed_with, position)
 end
 
@@ -129,11 +145,9 @@ local function complete(self, values)
     if not ok then return nil, failure end
   end
   if self.terminal_socket then
-    local _, master, errno = sys.recvmsg(self.terminal_socket, 1, sys.MSG_DONTWAIT)
+    local master, message, errno = require "casulo.recipes.terminal".receive(self.terminal_socket)
     streams.release(self.terminal_socket)
-    if type(master) ~= "userdata" then
-      return nil, require "casulo.failure".new { message = "the terminal did not arrive", errno = errno }
-    end
+    if not master then return nil, require "casulo.failure".new { message = message, errno = errno } end
     self.tty = master
   end
   local ok, failure = plan.run(self.job.after, sys, values)
@@ -190,6 +204,25 @@ function handle.Process:start()
   end
   if self.detached then self:detach() end -- it was asked for before anybody listened
   return self
+end
+
+local function size_of(rows, columns)
+  local check = require "casulo.check"
+  return require "casulo.recipes.terminal".size(check.integer(rows, "resize: rows", 0, 65535), check.integer(columns, "resize: columns", 0, 65535))
+end
+
+--- Sets the size of the terminal. What runs in its foreground gets SIGWINCH.
+-- @tparam integer rows
+-- @tparam integer columns
+-- @return true, or nil, a message and errno
+-- @see TIOCSWINSZ(2const)
+function handle.Process:resize(rows, columns)
+  if not self.tty then error("resize: this process has no terminal", 2) end
+  local ok, size = pcall(size_of, rows, columns)
+  if not ok then error(size, 2) end
+  if not self.tty:is_open() then return nil, "resize: the terminal has been closed", sys.EBADF end
+  local set, message, errno = sys.ioctl(self.tty, sys.TIOCSWINSZ, size)
+  return set and true, message, errno
 end
 
 return process

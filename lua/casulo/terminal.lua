@@ -53,7 +53,7 @@ local function guard(settings)
     { "close_range", 1, 0xffffffff, sys.CLOSE_RANGE_CLOEXEC },
     { "dup2", ref "caller above", numbers.caller },
     handover.steps {
-      numbers = numbers, has_control = true, host = host, command = {},
+      numbers = numbers, host = host, command = {},
       init = {
         { "poll", { { fd = numbers.caller, events = sys.POLLIN } }, -1 },
         { "ioctl", STDIN, sys.TCSETSW, settings },

@@ -15,9 +15,9 @@
 #include <linux/wait.h>
 #include <poll.h>
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 
-#include "../clone3.h"
 #include "../image.h"
 
 /* The start of the last segment of the file, for the caller to fill in. */
@@ -27,7 +27,7 @@ static volatile struct image image __attribute__((section(".data"), used)) = { .
 enum { FAILED = 125, NOBODY = 3 /* ESRCH */, CANCELED = 125 /* ECANCELED */, CLOSE_ON_EXEC = 02000000 };
 
 /* What it does beside the steps, and counts after them. */
-enum own_call { CLONE = 1, SIGNALFD };
+enum own_call { CLONE = 1, SIGNALFD, MMAP };
 
 #if defined(__x86_64__)
 __asm__(".globl _start\n_start: xorl %ebp, %ebp\n andq $-16, %rsp\n call run\n hlt\n");
@@ -48,52 +48,68 @@ static long milliseconds(void) {
 }
 
 /* The record, then the results: together they fit a pipe, and one write. */
-static void report(void) {
-  const struct program *program = &IMAGE->program;
-  const size_t results = (size_t)program->count * sizeof *program->value;
-  struct { const void *base; size_t size; } parts[] = { { &program->record, sizeof program->record }, { program->value, results } };
-  if (raw_call(SYS_writev, IMAGE->report, (long)parts, 2, 0, 0, 0) == (long)(sizeof program->record + results)) return;
+static void report(const struct record *record, const long *value) {
+  const size_t results = (size_t)IMAGE->program.count * sizeof *value;
+  struct { const void *base; size_t size; } parts[] = { { record, sizeof *record }, { value, results } };
+  if (raw_call(SYS_writev, IMAGE->report, (long)parts, 2, 0, 0, 0) == (long)(sizeof *record + results)) return;
   /* The caller is gone. The signal that says so is not for the command. */
   const unsigned long long broken_pipe = 1ULL << (SIGPIPE - 1);
   struct __kernel_timespec at_once = { 0 };
   raw_call(SYS_rt_sigtimedwait, (long)&broken_pipe, 0, (long)&at_once, sizeof broken_pipe, 0, 0);
 }
 
-static _Noreturn void fail(void) {
-  report();
+static _Noreturn void fail(const struct record *record, const long *value) {
+  report(record, value);
   end(FAILED);
 }
 
 static _Noreturn void fail_beside(enum own_call call, long result) {
-  IMAGE->program.record.failed = IMAGE->program.count + (int)call;
-  IMAGE->program.record.error = (int)-result;
-  fail();
+  const struct record record = { .failed = IMAGE->program.count + (int)call, .error = (int)-result };
+  fail(&record, IMAGE->program.value);
 }
 
-static void walk_command(void *arg) {
-  (void)arg;
-  walk_steps(&IMAGE->program, IMAGE->fork, IMAGE->program.count);
-  end(FAILED);
+/* The program, with its record and its results where the child will write them, too. */
+static struct program *share(void) {
+  const struct program *own = &IMAGE->program;
+  size_t size = sizeof *own + (size_t)own->count * sizeof *own->value;
+  long place = raw_call(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (place < 0) fail_beside(MMAP, place);
+  struct program *program = (struct program *)place; /* NOLINT: what a call returns */
+  *program = *own;
+  program->value = (long *)(program + 1);
+  return program;
 }
 
-/* The child shares this memory until it executes, and this process waits for that. */
-static long start_command(void) {
-  _Alignas(16) char stack[2048]; /* for a loop that calls nothing but the kernel */
-  const struct program *program = &IMAGE->program;
-  struct record *record = &IMAGE->program.record;
-  struct clone_args args = {
-    .flags = CLONE_VM | CLONE_VFORK, .exit_signal = SIGCHLD, .stack = (uintptr_t)stack, .stack_size = sizeof stack,
-  };
-  long pid = clone3_on_stack(&args, walk_command, NULL);
-  if (pid < 0) fail_beside(CLONE, pid);
-  if (!record->failed && (record->at <= IMAGE->fork || !program->op[record->at - 1].is_final)) { /* it was killed on the way */
-    if (record->at <= IMAGE->fork) record->at = IMAGE->fork + 1;
-    record->failed = record->at;
-    record->error = CANCELED;
+/* What the child has come to. It could be seen from inside and may have been overwritten there: only numbers are taken. */
+static struct record come_to(const struct program *program) {
+  struct record record = program->record;
+  const int from = IMAGE->fork + 1, to = IMAGE->program.count;
+  if (record.at < from || record.at > to || record.failed < 0 || record.failed > to) record = (struct record){ .at = from };
+  if (!record.failed && !IMAGE->program.op[record.at - 1].is_final) { /* it was killed on the way */
+    record.failed = record.at;
+    record.error = CANCELED;
   }
-  if (!record->failed) return pid;
-  raw_call(SYS_wait4, pid, 0, __WALL, 0, 0, 0); /* a joiner's child would be left to whoever reaps outside */
-  fail();
+  return record;
+}
+
+/* This process waits until its child executes. The child has memory of its own: from inside a container that one can be
+ * seen, and perhaps written to, which must not reach a process that stands outside. */
+static long start_command(struct program *program) {
+  const long *value = program->value;
+  struct clone_args args = { .flags = CLONE_VFORK, .exit_signal = SIGCHLD };
+  long pid = raw_call(SYS_clone3, (long)&args, sizeof args, 0, 0, 0, 0);
+  if (pid == 0) {
+    walk_steps(program, IMAGE->fork, IMAGE->program.count);
+    end(FAILED);
+  }
+  if (pid < 0) fail_beside(CLONE, pid);
+  const struct record record = come_to(program);
+  if (record.failed) {
+    raw_call(SYS_wait4, pid, 0, __WALL, 0, 0, 0); /* a joiner's child would be left to whoever reaps outside */
+    fail(&record, value);
+  }
+  report(&record, value);
+  return pid;
 }
 
 /* → the command's status, once it has ended; -1 before */
@@ -173,12 +189,13 @@ __attribute__((used)) static _Noreturn void run(void) {
   raw_call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0, 0);
   raw_call(SYS_prctl, PR_SET_NAME, (long)"casulo-init", 0, 0, 0, 0);
   raw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, 0, sizeof all, 0, 0);
-  if (!walk_steps(&IMAGE->program, 0, IMAGE->fork)) fail();
-  if (IMAGE->fork == IMAGE->program.count) end(FAILED); /* it had no step that becomes a command */
+  bool stays = IMAGE->fork < IMAGE->program.count;
+  struct program *program = stays ? share() : &IMAGE->program;
+  if (!walk_steps(program, 0, IMAGE->fork)) fail(&program->record, program->value);
+  if (!stays) end(FAILED); /* it had no step that becomes a command */
   long signals = raw_call(SYS_signalfd4, -1, (long)&all, sizeof all, CLOSE_ON_EXEC, 0, 0);
   if (signals < 0) fail_beside(SIGNALFD, signals);
-  long command = start_command();
-  report();
+  long command = start_command(program);
   raw_call(SYS_dup3, signals, IMAGE->report, CLOSE_ON_EXEC, 0, 0, 0);
   close_all_but(IMAGE->report, IMAGE->control);
   look_after(command, IMAGE->report);

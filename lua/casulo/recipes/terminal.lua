@@ -10,6 +10,7 @@ local ref = plan.ref
 local terminal = {}
 
 local PTMX = "/dev/pts/ptmx"
+local OPEN = string.pack("=I8I8I8", sys.O_RDWR | sys.O_NOCTTY | sys.O_CLOEXEC | sys.O_NONBLOCK, 0, sys.RESOLVE_NO_SYMLINKS)
 
 --- A size as the kernel has it: struct winsize.
 -- @tparam integer rows
@@ -19,7 +20,8 @@ local PTMX = "/dev/pts/ptmx"
 function terminal.size(rows, columns) return string.pack("=I2I2I2I2", rows, columns, 0, 0) end
 
 --- Opens a pair of the container's own devpts. The master goes to the caller, through the socket in the value
--- `terminal_socket`; the terminal is in the value `terminal`.
+-- `terminal_socket`; the terminal is in the value `terminal`. Something else than devpts may have come to be there: opening that
+-- follows no link and does not wait, and what is no terminal fails here.
 -- @tparam table size `rows`, `columns`
 -- @tparam[opt] table user `uid`, `gid`: whose terminal it is
 -- @tparam[opt] integer socket its number, in place of the value `terminal_socket`
@@ -27,7 +29,7 @@ function terminal.size(rows, columns) return string.pack("=I2I2I2I2", rows, colu
 -- @see pts(4), ioctl_tty(2), unix(7)
 function terminal.open(size, user, socket)
   local steps = {
-    { "openat", sys.AT_FDCWD, PTMX, sys.O_RDWR | sys.O_NOCTTY | sys.O_CLOEXEC, as = "master",
+    { "openat2", sys.AT_FDCWD, PTMX, OPEN, as = "master",
       why = "a new terminal of the container's own devpts: this is the side of the one who looks at it" },
     { "ioctl", ref "master", sys.TIOCSPTLCK, string.pack("=i4", 0), why = "it is locked at first" },
     { "ioctl", ref "master", sys.TIOCSWINSZ, terminal.size(size.rows, size.columns), why = "its size" },
@@ -40,6 +42,30 @@ function terminal.open(size, user, socket)
   steps[#steps + 1] = { "sendmsg", socket or ref "terminal_socket", "t", { ref "master" },
     why = "the caller gets the other side, and reads and writes what is shown and typed" }
   return steps
+end
+
+--- Puts a socket in the place of the standard streams, until the terminal is there: those of the caller are not the command's.
+-- @tparam integer socket
+-- @treturn table steps
+-- @see dup2(2)
+function terminal.stand_in(socket)
+  local steps = {}
+  for number = 0, 2 do steps[number + 1] = { "dup2", socket, number, why = "no stream of the caller's goes along, either" } end
+  return steps
+end
+
+--- Takes the master that `open` sent.
+-- @tparam descriptor socket
+-- @treturn descriptor nil, a message and errno, when none came
+-- @see recvmsg(2), TIOCGPTN(2const)
+function terminal.receive(socket)
+  local _, master, errno = sys.recvmsg(socket, 1, sys.MSG_DONTWAIT)
+  if type(master) ~= "userdata" then return nil, "the terminal did not arrive", errno end
+  local ok, message, why = sys.ioctl(master, sys.TIOCGPTN, string.pack("=i4", 0))
+  if ok then ok, message, why = sys.fcntl(master, sys.F_SETFL, sys.O_RDWR) end -- from here on it may wait
+  if ok then return master end
+  master:close()
+  return nil, "what arrived is no terminal: " .. message, why
 end
 
 --- Makes standard input the controlling terminal of this session.

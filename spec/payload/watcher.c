@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT
+/* Watches for processes that appear beside it, and looks at each at once for what is the host's: its executable, its
+ * descriptors, its root and working directory, its memory, in which it looks for a secret. Its arguments: the secret, with each
+ * letter one too high, and `strike`, to overwrite and kill what it can trace. Prints what it could get:
+ *
+ *   exe LINK | exe opened LINK | exe written LINK | fd LINK | fd opened LINK | outside root|cwd | memory | secret | struck
+ *
+ * and, first of all, "ready". */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char secret[64];
+static struct stat own_root;
+
+static void say(const char *what, const char *link) {
+  printf("%s %s\n", what, link);
+  fflush(stdout);
+}
+
+static const char *link_of(const char *path, char *link, size_t size) {
+  ssize_t length = readlink(path, link, size - 1);
+  if (length < 0) return NULL;
+  link[length] = '\0';
+  return link;
+}
+
+/* Nobody can open a file for writing that is executed; so this ends who does. */
+static void look_at_exe(int pid) {
+  char path[64], link[256];
+  snprintf(path, sizeof path, "/proc/%d/exe", pid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  say("exe", link_of(path, link, sizeof link) ? link : "");
+  if (strncmp(link, "/memfd:", 7) == 0) {
+    kill(pid, SIGKILL);
+    for (int writable = -1, tries = 0; writable < 0 && tries < 1000; tries++) {
+      writable = open(path, O_RDWR | O_CLOEXEC);
+      if (writable < 0 && errno != ETXTBSY) break;
+      if (writable < 0) { usleep(100); continue; }
+      say("exe opened", link);
+      if (write(writable, "x", 1) == 1 || ftruncate(writable, 0) == 0) say("exe written", link);
+      close(writable);
+    }
+  }
+  close(fd);
+}
+
+static void look_at_descriptors(int pid) {
+  char path[64], link[256];
+  for (int number = 0; number < 24; number++) {
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, number);
+    if (link_of(path, link, sizeof link)) say("fd", link);
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) continue;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    say("fd opened", link_of(path, link, sizeof link) ? link : "");
+    close(fd);
+  }
+}
+
+static void look_at_place(int pid, const char *name) {
+  char path[64];
+  struct stat found;
+  snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+  if (stat(path, &found) == 0 && (found.st_dev != own_root.st_dev || found.st_ino != own_root.st_ino)) say("outside", name);
+}
+
+static void search(int pid, unsigned long from, unsigned long to) {
+  static char bytes[1 << 20];
+  for (; from < to; from += sizeof bytes) {
+    size_t size = to - from < sizeof bytes ? to - from : sizeof bytes;
+    struct iovec local = { bytes, size }, remote = { (void *)from, size };
+    ssize_t count = process_vm_readv(pid, &local, 1, &remote, 1, 0);
+    if (count <= 0) return;
+    if (from == 0x400000) say("memory", "");
+    if (memmem(bytes, (size_t)count, secret, strlen(secret))) say("secret", "");
+  }
+}
+
+static void look_at_memory(int pid) {
+  char path[64], line[512];
+  snprintf(path, sizeof path, "/proc/%d/maps", pid);
+  FILE *maps = fopen(path, "re");
+  if (!maps) return;
+  unsigned long from, to;
+  while (fgets(line, sizeof line, maps))
+    if (sscanf(line, "%lx-%lx r", &from, &to) == 2) search(pid, from, to);
+  fclose(maps);
+}
+
+/* Fills the code of a process with breakpoints and ends it: whoever shares its memory runs into them. */
+static void strike(int pid) {
+  char path[64], line[512], breakpoints[4096];
+  unsigned long from, to;
+  if (ptrace(PTRACE_SEIZE, pid, 0, 0) != 0) return;
+  ptrace(PTRACE_INTERRUPT, pid, 0, 0);
+  snprintf(path, sizeof path, "/proc/%d/maps", pid);
+  FILE *maps = fopen(path, "re");
+  snprintf(path, sizeof path, "/proc/%d/mem", pid);
+  int memory = open(path, O_RDWR | O_CLOEXEC);
+  memset(breakpoints, 0xcc, sizeof breakpoints);
+  while (maps && fgets(line, sizeof line, maps)) {
+    if (sscanf(line, "%lx-%lx r-x", &from, &to) != 2 || !strstr(line, "r-x") || !strstr(line, "casulo-init")) continue;
+    for (; from < to; from += sizeof breakpoints)
+      if (pwrite(memory, breakpoints, sizeof breakpoints, (off_t)from) > 0) say("struck", "");
+  }
+  if (maps) fclose(maps);
+  if (memory >= 0) close(memory);
+  kill(pid, SIGKILL);
+  waitpid(pid, NULL, __WALL);
+}
+
+static void look_at(int pid, int strikes) {
+  if (strikes) { strike(pid); return; }
+  look_at_place(pid, "root");
+  look_at_place(pid, "cwd");
+  look_at_descriptors(pid);
+  look_at_memory(pid);
+  look_at_exe(pid);
+}
+
+int main(int count, char **word) {
+  int newest = getpid(), strikes = count > 2;
+  for (const char *letter = count > 1 ? word[1] : ""; *letter; letter++) secret[letter - word[1]] = (char)(*letter - 1);
+  stat("/", &own_root);
+  say("ready", "");
+  for (;;)
+    for (int ahead = 1; ahead <= 4; ahead++)
+      if (kill(newest + ahead, 0) == 0 || errno == EPERM) {
+        newest += ahead;
+        look_at(newest, strikes);
+        break;
+      }
+}
