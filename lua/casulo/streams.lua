@@ -75,8 +75,9 @@ end
 local Opened = {}
 Opened.__index = Opened
 
---- Our ends now belong to a process.
+--- Our ends now belong to a process. The others are the child's alone, so that we see it when that closes them.
 function Opened:hand_over(process)
+  for _, descriptor in pairs(self.theirs) do release(descriptor) end
   for name, descriptor in pairs(self.ours) do process[name] = descriptor end
   process.flows = self.flows[1] and self.flows
   self.ours, self.flows = {}, {}
