@@ -37,7 +37,7 @@ local function adopting(body)
 end
 
 local function no_child_lives()
-  local pid, errno
+  local pid, _, errno
   repeat pid, _, errno = sys.waitpid(-1, sys.WNOHANG | sys.__WALL) until not pid or pid == 0
   return not pid and errno == sys.ECHILD
 end
