@@ -29,7 +29,7 @@ NEEDED_BY_LINT = lua-check clang clang-tidy libclang-rt-14-dev valgrind
 
 LIBLUA = $(shell pkg-config --variable=libdir lua5.4 2>/dev/null)/liblua5.4.a
 
-all: build/casulo/sys.so build/command.luac build/bin/casulo
+all: build/casulo/sys.so build/bin/casulo
 
 # A program of its own without a C library: PID 1 of containers. casulo.sys carries it inside.
 build/casulo-init: src/init/casulo-init.c src/walk.c $(HEADERS)
@@ -40,14 +40,14 @@ build/casulo/sys.so: $(SOURCES) $(HEADERS) build/casulo-init
 	@mkdir -p $(@D)
 	$(CC) $(SHARED) -o $@ $(SOURCES) $(LDFLAGS)
 
-# The command without the line editor that the system's interpreter loads; bin/casulo does the same, more slowly.
-build/bin/casulo: src/command/casulo.c $(SOURCES) $(HEADERS) build/casulo-init
+# The command, with the interpreter and the modules inside.
+build/bin/casulo: src/command/casulo.c src/command/modules.h build/modules.c $(SOURCES) $(HEADERS) build/casulo-init
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(WARNINGS) $(LUA_CFLAGS) -o $@ src/command/casulo.c $(SOURCES) $(LIBLUA) -lm -ldl -Wl,-E $(LDFLAGS)
+	$(CC) $(CFLAGS) $(WARNINGS) $(LUA_CFLAGS) -o $@ src/command/casulo.c build/modules.c $(SOURCES) $(LIBLUA) -lm -ldl -Wl,-E $(LDFLAGS)
 
-build/command.luac: src/bundle.lua $(MODULES)
+build/modules.c: src/bundle.lua $(MODULES)
 	@mkdir -p $(@D)
-	$(LUA) src/bundle.lua $@
+	$(LUA) src/bundle.lua $@ $(MODULES)
 
 # Installs what of its packages is missing, and says so.
 define install_packages
@@ -127,8 +127,6 @@ INSTALLED_BIN = $(DESTDIR)$(PREFIX)/bin
 install: all
 	cd lua && find casulo -name '*.lua' -exec install -D -m 644 {} $(INSTALLED_LUA)/{} \;
 	install -D -m 755 build/casulo/sys.so $(INSTALLED_LIB)/casulo/sys.so
-	install -D -m 644 build/command.luac $(INSTALLED_LIB)/casulo/command.luac
-	install -D -m 644 bin/casulo $(INSTALLED_LIB)/casulo/command.lua
 	install -D -m 755 build/bin/casulo $(INSTALLED_BIN)/casulo
 
 uninstall:

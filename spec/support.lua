@@ -92,7 +92,7 @@ function support.command()
   if not copy then
     copy = support.base() .. "/checkout"
     assert(os.execute(("mkdir -p '%s/build' && cp -r bin lua examples Makefile '%s/' && "
-      .. "cp -r build/bin build/casulo build/command.luac '%s/build/' && chmod -R a+rX '%s'"):format(copy, copy, copy, copy)))
+      .. "cp -r build/bin build/casulo '%s/build/' && chmod -R a+rX '%s'"):format(copy, copy, copy, copy)))
   end
   return copy .. "/bin/casulo"
 end

@@ -1,66 +1,63 @@
 // SPDX-License-Identifier: MIT
-/* The command as a program of its own: the interpreter with casulo.sys inside, which runs the same bin/casulo. The
- * interpreter of the system loads a line editor first, and that takes as long as a container. */
+/* The command as a program of its own: the interpreter, casulo.sys and the modules of casulo in one file. The interpreter
+ * of the system loads a line editor first, and that takes as long as a container. */
 #include <lauxlib.h>
-#include <limits.h>
 #include <lua.h>
 #include <lualib.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "modules.h"
 
 int luaopen_casulo_sys(lua_State *L);
 
-/* Where the script is, from the directory of this program, and what it is to think its own name is. */
-static const struct {
-  const char *script, *name;
-} places[] = {
-  { "/../lib/lua/5.4/casulo/command.lua", "/casulo" },  /* installed */
-  { "/../../bin/casulo", "/../../bin/casulo" },         /* in build/bin of a checkout */
-};
+/* What `require` calls for a module, with its name. */
+static int open_module(lua_State *L) {
+  const char *name = luaL_checkstring(L, 1);
+  const struct module *module = modules;
+  while (strcmp(module->name, name) != 0) module++;
+  if (luaL_loadbufferx(L, module->code, module->size, name, "b") != LUA_OK) return lua_error(L);
+  lua_insert(L, 1);
+  lua_call(L, lua_gettop(L) - 1, 1);
+  return 1;
+}
 
-/* Leaves the script on the stack, above its name. */
-static int load_script(lua_State *L, const char *directory) {
-  for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-    const char *path = lua_pushfstring(L, "%s%s", directory, places[i].script);
-    if (access(path, R_OK) == -1) continue;
-    lua_pushfstring(L, "%s%s", directory, places[i].name);
-    if (luaL_loadfilex(L, path, "t") != LUA_OK) return lua_error(L);
-    return 1;
+static void offer_modules(lua_State *L) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  for (const struct module *module = modules; module->name; module++) {
+    lua_pushcfunction(L, open_module);
+    lua_setfield(L, -2, module->name);
   }
-  return luaL_error(L, "its script is missing; install it again");
+  lua_pushcfunction(L, luaopen_casulo_sys);
+  lua_setfield(L, -2, "casulo.sys");
 }
 
 static int run(lua_State *L) {
   char **argv = lua_touserdata(L, 1);
-  char self[PATH_MAX];
-  ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-  if (length == -1) return luaL_error(L, "/proc is not mounted");
-  self[length] = '\0';
-  *strrchr(self, '/') = '\0';
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-  lua_pushcfunction(L, luaopen_casulo_sys);
-  lua_setfield(L, -2, "casulo.sys");
-  load_script(L, self);
+  luaL_openlibs(L);
+  offer_modules(L);
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "casulo.cli");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "main");
   lua_newtable(L);
-  lua_pushvalue(L, -3);
-  lua_rawseti(L, -2, 0);
-  for (int i = 1; argv[i]; i++) {
+  for (int i = 0; argv[i]; i++) {
     lua_pushstring(L, argv[i]);
     lua_rawseti(L, -2, i);
   }
+  lua_pushvalue(L, -1);
   lua_setglobal(L, "arg");
-  lua_call(L, 0, 0); /* which exits */
-  return 0;
+  lua_call(L, 1, 1);
+  return 1;
 }
 
 int main(int argc, char **argv) {
   (void)argc;
   lua_State *L = luaL_newstate();
   if (!L) return 125;
-  luaL_openlibs(L);
   lua_pushcfunction(L, run);
   lua_pushlightuserdata(L, argv);
-  if (lua_pcall(L, 1, 0, 0) != LUA_OK) fprintf(stderr, "casulo: %s\n", lua_tostring(L, -1));
+  if (lua_pcall(L, 1, 1, 0) == LUA_OK) return (int)lua_tointeger(L, -1);
+  fprintf(stderr, "casulo: %s\n", lua_tostring(L, -1));
   return 125;
 }
