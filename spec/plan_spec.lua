@@ -86,6 +86,19 @@ describe("the recipes", function()
     for _, step in ipairs(casulo.plan(all).steps) do assert.is_truthy(step.why and #step.why > 5, step[1]) end
   end)
 
+  it("give a container's layout steps that a check would pass", function()
+    local mounts = {
+      { type = "bind", source = "/etc/passwd", target = "/a/file" }, { type = "bind", source = "/etc", target = "/a/etc", readonly = true },
+    }
+    for _, kind in ipairs { "tmpfs", "proc", "sysfs", "devpts", "mqueue", "cgroup2" } do
+      mounts[#mounts + 1] = { type = kind, target = "/dev/shm/" .. kind }
+    end
+    local box = casulo.container { rootfs = "/r", readonly = true, mounts = mounts }
+    local steps = require "casulo.layout".steps(box.checked, box.host, { recipes.become { uid = 1, gid = 1, groups = {} }, {} }).steps
+    assert.are.same(steps, casulo.plan { table.unpack(steps) }.steps)
+    assert.is_true(#steps > 90)
+  end)
+
   it("do in the kernel what they say", function()
     if not support.needs_root() then return end
     local dir = support.tmpdir()

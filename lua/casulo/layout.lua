@@ -10,6 +10,7 @@
 
 local detached = require "casulo.recipes.detached"
 local mounts = require "casulo.recipes.mounts"
+local plan = require "casulo.plan"
 local sys = require "casulo.sys"
 
 local NOSUID, NODEV, NOEXEC = sys.MOUNT_ATTR_NOSUID, sys.MOUNT_ATTR_NODEV, sys.MOUNT_ATTR_NOEXEC
@@ -174,7 +175,7 @@ end
 -- @tparam table checked what `casulo.description` returns
 -- @tparam table host facts
 -- @tparam table become_root steps to the first ids of the maps, if these are not the caller's
--- @treturn table steps
+-- @treturn plan
 -- @see mount_namespaces(7), pivot_root(2)
 function layout.steps(checked, host, become_root)
   local list = mount_list(checked)
@@ -195,7 +196,7 @@ function layout.steps(checked, host, become_root)
   end
   step(detached.enter_root(host.root == "initramfs"))
   step(attach_all(checked, list))
-  return steps
+  return plan.of_recipes(steps)
 end
 
 return layout

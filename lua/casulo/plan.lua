@@ -63,15 +63,17 @@ local function append(steps, item)
   if type(item) == "function" or (type(item) == "table" and type(item[1]) == "string") then
     steps[#steps + 1] = item
     if type(item) == "table" then check_step(item, #steps) end
+  elseif getmetatable(item) == Plan then
+    table.move(item.steps, 1, #item.steps, #steps + 1, steps)
   elseif type(item) == "table" then
-    local list, last = getmetatable(item) == Plan and item.steps or item, 0
-    for key in pairs(list) do
+    local last = 0
+    for key in pairs(item) do
       if math.type(key) ~= "integer" then
         error(("plan: item %d: expected a list of steps, got the field %s"):format(#steps + 1, tostring(key)), 0)
       end
       last = math.max(last, key)
     end
-    for i = 1, last do append(steps, list[i]) end -- a nil among them is no step, and no end
+    for i = 1, last do append(steps, item[i]) end -- a nil among them is no step, and no end
   else
     error(("plan: item %d: expected a step, a list of steps or a function, got %s"):format(#steps + 1, type(item)), 0)
   end
@@ -87,16 +89,38 @@ function plan.new(list)
   return setmetatable({ steps = steps }, Plan)
 end
 
+local function flatten(steps, list)
+  for i = 1, #list do
+    local item = list[i]
+    if item.why then steps[#steps + 1] = item else flatten(steps, item) end
+  end
+end
+
+--- Makes a plan of what casulo's own recipes return. It is not checked: a start has no time for that.
+-- @tparam table list steps, each with its `why`, and lists of steps without holes
+-- @treturn plan
+function plan.of_recipes(list)
+  local steps = {}
+  flatten(steps, list)
+  return setmetatable({ steps = steps }, Plan)
+end
+
+local function by_phase(steps)
+  local phases = {}
+  for phase in pairs(PHASES) do phases[phase] = {} end
+  for i = 1, #steps do
+    local list = phases[type(steps[i]) == "table" and steps[i].phase or "child"]
+    list[#list + 1] = steps[i]
+  end
+  return phases
+end
+
 --- The steps of one phase, in order.
 -- @tparam string phase
 -- @treturn table
 function Plan:phase(phase)
-  local steps = {}
-  for _, step in ipairs(self.steps) do
-    local own = type(step) == "table" and step.phase or "child"
-    if own == phase then steps[#steps + 1] = step end
-  end
-  return steps
+  self.phases = self.phases or by_phase(self.steps)
+  return table.move(self.phases[phase], 1, #self.phases[phase], 1, {})
 end
 
 --- Whether the child's steps need Lua, and so a copy of the caller's memory: one is a function, or says how to undo it.
