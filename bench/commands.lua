@@ -8,7 +8,7 @@ local peer = require "bench.peer"
 local tools = require "bench.tools"
 
 local COMMAND = { "/bin/true" }
-local MOST_OF_BWRAP, MOST_OF_CRUN = 0.8, 0.35
+local COMPARED, MOST = { "unshare", "bwrap", "crun", "runc" }, { bwrap = 0.8, crun = 0.35 }
 
 local function write_bundles(settings)
   for kind in pairs(kinds.TITLES) do
@@ -36,15 +36,18 @@ end
 -- One round: each tool some times, beginning with another tool than the round before.
 local function measure(settings, lines, first, times)
   local report = settings.directory .. "/hyperfine.json"
-  local command = { "hyperfine", "--style", "none", "-N", "-w", "2", "-r", tostring(settings.runs), "--export-json", report }
+  local command = { "hyperfine", "--style", "none", "-N", "-i", "-w", "2", "-r", tostring(settings.runs), "--export-json", report }
   for i = 0, #lines - 1 do command[#command + 1] = quoted(lines[(first + i) % #lines + 1].words) end
   peer.run(without_hybrid_cgroup(command), settings.directory .. "/hyperfine.log")
   local file <close> = assert(io.open(report))
   local results = assert(json.decode(file:read "a")).results
   for i = 0, #lines - 1 do
     local tool = lines[(first + i) % #lines + 1].name
-    times[tool] = times[tool] or {}
-    for _, seconds in ipairs(results[i + 1].times) do table.insert(times[tool], seconds * 1e3) end
+    times[tool] = times[tool] or { failed = 0 }
+    for k, seconds in ipairs(results[i + 1].times) do
+      if results[i + 1].exit_codes[k] == 0 then table.insert(times[tool], seconds * 1e3)
+      else times[tool].failed = times[tool].failed + 1 end
+    end
   end
 end
 
@@ -58,24 +61,28 @@ local function lines_of(settings, kind)
   return lines
 end
 
-local function row(settings, kind)
+-- The cell of a tool, and a note where it did not always succeed.
+local function cell(tool, times, notes, title)
+  if not tools.is_installed(tool) then return "not installed" end
+  if not times then return end
+  if times.failed > 0 then
+    table.insert(notes, ("%s failed %d times of %d: %s"):format(tool, times.failed, times.failed + #times, title))
+  end
+  return times[1] and figures.median(times) or "failed"
+end
+
+local function row(settings, kind, notes)
   local times, lines = {}, lines_of(settings, kind)
   for round = 1, settings.rounds do measure(settings, lines, round, times) end
   local cells = { kind = kinds.TITLES[kind], runs = settings.rounds * settings.runs, targets = {} }
-  for _, tool in ipairs(tools.LIST) do
-    local name = tool[1]
-    cells[name] = times[name] and figures.median(times[name]) or not tools.is_installed(name) and "not installed" or nil
-  end
-  for tool, most in pairs { bwrap = MOST_OF_BWRAP, crun = MOST_OF_CRUN } do
-    if times[tool] then
-      cells["of " .. tool] = cells.casulo / cells[tool]
-      table.insert(cells.targets, figures.target("of " .. tool, cells["of " .. tool], most))
+  for _, tool in ipairs(tools.LIST) do cells[tool[1]] = cell(tool[1], times[tool[1]], notes, cells.kind) end
+  for _, tool in ipairs(COMPARED) do
+    if math.type(cells[tool]) and math.type(cells.casulo) then
+      local ratio = cells.casulo / cells[tool]
+      cells["of " .. tool] = ratio
+      if MOST[tool] then table.insert(cells.targets, figures.target("of " .. tool, ratio, MOST[tool])) end
     end
   end
-  for _, tool in ipairs { "unshare", "runc" } do
-    if times[tool] then cells["of " .. tool] = cells.casulo / cells[tool] end
-  end
-  table.sort(cells.targets, function(a, b) return a.what < b.what end)
   return cells
 end
 
@@ -94,12 +101,12 @@ return function(settings)
     },
   }
   for _, tool in ipairs(tools.LIST) do table.insert(section.columns, { tool[1], "%.2f" }) end
-  for _, tool in ipairs { "unshare", "bwrap", "crun", "runc" } do table.insert(section.columns, { "of " .. tool, "%.2f" }) end
+  for _, tool in ipairs(COMPARED) do table.insert(section.columns, { "of " .. tool, "%.2f" }) end
   if not peer.find "hyperfine" then
     section.notes = { "hyperfine is not installed, so no command was measured." }
     return section
   end
   write_bundles(settings)
-  for _, kind in ipairs { "four", "standard", "six", "whole" } do table.insert(section.rows, row(settings, kind)) end
+  for _, kind in ipairs { "four", "standard", "six", "whole" } do table.insert(section.rows, row(settings, kind, section.notes)) end
   return section
 end

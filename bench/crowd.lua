@@ -56,7 +56,9 @@ function crowd.by_count(settings)
   for _, kind in ipairs { "four", "six", "whole" } do
     for i, count in ipairs(settings.counts) do
       local row = add(section, measure(settings, "casulo", kind, count, SMALLEST))
-      if i == #settings.counts then row.targets[1] = figures.target("kB each", row.each, MOST[kind]) end
+      if i == #settings.counts then
+        row.targets = { figures.target("kB each", row.each, MOST[kind]), figures.target("not started", count - row.alive, 0) }
+      end
     end
   end
   return section

@@ -56,7 +56,7 @@ return function(directory, list)
   local sections = {}
   for _, section in ipairs(list) do sections[section.name] = section end
   local heap = sections.heap.rows
-  plot(directory, "heap", "set logscale y\nset xlabel 'heap of the caller, MB'\nset ylabel 'start, /bin/true, wait: µs'", {
+  plot(directory, "heap", "set logscale y\nset format y '%.0f'\nset xlabel 'heap of the caller, MB'\nset ylabel 'start, /bin/true, wait: µs'", {
     { "a child that shares the memory (casulo)", points(heap, "megabytes", "shared") },
     { "a copy, as by fork", points(heap, "megabytes", "copy") },
   })

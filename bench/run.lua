@@ -39,6 +39,7 @@ end
 
 local described = machine.describe()
 print(machine.text(described))
+if quick then print "In short: a trial of the benchmark, whose figures say little.\n" end
 casulo.rootfs.busybox(directory .. "/root")
 assert(os.execute(("cp '%s/pause' '%s/root/bin/pause'"):format(directory, directory)))
 local sections = measure()
