@@ -83,7 +83,10 @@ describe("an image", function()
   test("holds no address and no name of the process that made it", function()
     local image = sys.image(sys.program { { "chdir", "/" }, { "execve", "/x", { "a", "b" }, { "C=d" } } }, { report = 3 })
     local bases = {}
-    for line in io.lines "/proc/self/maps" do bases[#bases + 1] = { tonumber(line:match "^%x+", 16), tonumber(line:match "-(%x+)", 16), line } end
+    for line in io.lines "/proc/self/maps" do
+      local first, last = line:match "^(%x+)%-(%x+) .* [/%[]"
+      if first then bases[#bases + 1] = { tonumber(first, 16), tonumber(last, 16), line } end
+    end
     for offset = 1, #image - 7, 8 do
       local word = string.unpack("<I8", image, offset)
       for _, base in ipairs(bases) do

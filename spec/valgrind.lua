@@ -11,10 +11,32 @@ for _ = 1, 3 do
 end
 for _, step in ipairs {
   {}, { 1 }, { "nope" }, { "chdir" }, { "chdir", 1 }, { "chdir", "a\0b" }, { "chdir", "/", 1 }, { "execve", "/", { "a", nil, "b" }, {} },
-  { "setgroups", { -1 } }, { "sigprocmask", 0, { 0 } }, { "poll", { {} }, 0 }, { "poll", { { fd = casulo.ref "x", events = 1 } }, -1 },
+  { "setgroups", { -1 } }, { "sigprocmask", 0, { 0 } }, { "poll", { {} }, 0 }, { "poll", { { fd = casulo.ref "x", events = 1 } }, -2 },
   { "close", casulo.ref(("x"):rep(1000)), tolerate = { 1, 2, 3, 4, 5 } }, { "umask", 2 ^ 53 }, { "umask", 0.5 }, { "umask", 0, as = 1 },
 } do
   assert(not pcall(sys.program, { step }))
+end
+
+-- Images: the program of a container with init, of every size of settings, and records, whole and cut off.
+local with_init = casulo.container { rootfs = "/r", init = true, user = { uid = 1, groups = { 1, 2 } }, env = { LONG = ("x"):rep(100000) } }
+for _, gate in ipairs { false, true } do
+  local variant = { stdin = true, gate = gate, fds = { 3, 9 } }
+  local steps = require "casulo.container".plan(with_init.checked, with_init.host, variant).steps
+  local written = 0
+  for _, step in ipairs(steps) do
+    if step[1] == "write" and step[3]:sub(1, 4) == "\127ELF" then written = #step[3] end
+  end
+  assert(written > 100000)
+end
+local image = sys.image(sys.program { { "chdir", "/" }, { "execve", "/x", { "a" }, {} } }, { report = 3, fork = 1, grace = 5, is_init = true })
+assert(#image > 1000 and not image:find("sys.so", 1, true))
+for _, settings in ipairs { {}, { report = -1 }, { report = 3, fork = 9 }, { report = 3, grace = "x" } } do
+  assert(not pcall(sys.image, sys.program { { "setsid" } }, settings))
+end
+local record = string.pack("=i4i4i4i4jjj", 3, 2, 1, 0, 7, -1, 9)
+for size = 0, #record do
+  assert(pcall(sys.image_report, record:sub(1, size)) == (size >= 16))
+  assert(pcall(sys.image_report, string.pack("=i4i4i4i4", 1 << 30, -1 << 31, -1, 0) .. record:sub(1, size)))
 end
 
 -- Descriptors, files and names.
