@@ -152,7 +152,8 @@ describe("a created process", function()
 
   each("ends when it is closed or collected,", function(init)
     support.leaves_nothing(function()
-      local waiting, pid = box("true", { init = init }), nil
+      local waiting = box("true", { init = init })
+      local pid
       do
         local p <close> = assert(waiting:create { stdin = "pipe" })
         pid = p.pid

@@ -1,82 +1,12 @@
 -- SPDX-License-Identifier: MIT
-local casulo = require "casulo"
 local exec = require "casulo.exec"
+local shared = require "exec_support"
 local support = require "support"
-local sys = casulo.sys
+local sys = require "casulo.sys"
 
-local FOREVER = { "/bin/sleep", "1000" }
-local ALL = { "user", "pid", "mount", "uts", "ipc", "net", "cgroup" }
-
-local function box(fields)
-  local description = { rootfs = support.rootfs(), command = FOREVER }
-  for name, value in pairs(fields or {}) do description[name] = value end
-  return casulo.container(description)
-end
-
-local function sh(script) return { "/bin/sh", "-c", script } end
-
-local function read_or_nil(path)
-  local file <close> = io.open(path)
-  return file and file:read "a"
-end
-
--- The command of an `exec`, as the host sees it: the child of what stands for it.
-local function command_of(process)
-  return support.eventually(function() return tonumber(read_or_nil(("/proc/%d/task/%d/children"):format(process.pid, process.pid))) end)
-end
-
-local function status(pid, field) return (support.read_file(("/proc/%d/status"):format(pid)):match("\n" .. field .. ":[ \t]*([^\n]*)")) end
-
-local function file_at(path)
-  local found = assert(sys.stat(path))
-  return ("%d:%d"):format(found.dev, found.ino)
-end
-
-local KINDS = { "user", "pid", "mnt", "uts", "ipc", "net", "cgroup", "time" }
-local RIGHTS = { "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters" }
-
--- Where a process is and what it may do.
-local function facts(pid)
-  local found = { root = file_at(("/proc/%d/root"):format(pid)), cgroups = support.read_file(("/proc/%d/cgroup"):format(pid)) }
-  for _, kind in ipairs(KINDS) do found[kind] = support.namespace(pid, kind) end
-  for _, field in ipairs(RIGHTS) do found[field] = status(pid, field) end
-  return found
-end
-
-local function descriptors(pid)
-  local names = sys.scandir(("/proc/%d/fd"):format(pid))
-  table.sort(names)
-  return table.concat(names, " ")
-end
-
-local function is_gone(pid)
-  local _, _, errno = sys.kill(pid, 0)
-  return errno == sys.ESRCH
-end
-
--- The processes in a container, by the numbers that they have there.
-local function inside(process)
-  local found = {}
-  for _, name in ipairs(sys.scandir(("/proc/%d/root/proc"):format(process.pid))) do found[#found + 1] = name:match "^%d+$" end
-  return table.concat(found, " ")
-end
-
-local function children() return (support.read_file(("/proc/self/task/%d/children"):format(sys.getpid())):gsub(" $", "")) end
-
--- As root only: containers that an ordinary user cannot make.
-local RANGES = { namespaces = ALL, uid_map = { { 0, 100000, 65536 } }, gid_map = { { 0, 100000, 65536 } } }
-local CONTAINERS = {
-  { "as it is by default", {} },
-  { "with a PID 1 of casulo's own", { init = true } },
-  { "that shares the host's PID namespace", { namespaces = { pid = "host" } } },
-  { "that shares all it can", { namespaces = { pid = "host", uts = "host", ipc = "host", net = "host", cgroup = "host" } } },
-  { "with its own clocks", { namespaces = { "user", "pid", "mount", "time" } } },
-  { "with ranges of ids", RANGES, true },
-  { "with ranges of ids and a user", { namespaces = ALL, uid_map = RANGES.uid_map, gid_map = RANGES.gid_map, user = { uid = 7, gid = 8, groups = { 9 } } }, true },
-  { "of root with a user namespace of one id", { namespaces = ALL }, true },
-  { "of another user", { user = { uid = 1000, gid = 1001, groups = { 5, 6 } } }, true },
-  { "that has joined other namespaces", { namespaces = { net = "/proc/self/ns/net", uts = "/proc/self/ns/uts", ipc = "/proc/self/ns/ipc" } }, true },
-}
+local FOREVER, CONTAINERS, box, sh, command_of, status, file_at, facts, descriptors, is_gone =
+  shared.FOREVER, shared.CONTAINERS, shared.box, shared.sh, shared.command_of,
+  shared.status, shared.file_at, shared.facts, shared.descriptors, shared.is_gone
 
 describe("exec", function()
   for _, each in ipairs(CONTAINERS) do
@@ -173,7 +103,9 @@ describe("exec", function()
     support.leaves_nothing(function()
       local p <close> = assert(box():start())
       local reader, writer = assert(sys.pipe2(0))
-      for _, options in ipairs { {}, { detach = true }, { fds = { [3] = writer, [9] = reader } }, { tty = true }, { tty = true, fds = { [4] = writer } } } do
+      for _, options in ipairs {
+        {}, { detach = true }, { fds = { [3] = writer, [9] = reader } }, { tty = true }, { tty = true, fds = { [4] = writer } },
+      } do
         local extra = options.fds and (options.tty and " 4" or " 3 9") or ""
         options.command = FOREVER
         local q <close> = assert(p:exec(options))
@@ -295,139 +227,5 @@ describe("exec", function()
     assert.is_truthy(tostring(select(2, pcall(bare.exec, bare, { command = FOREVER, tty = true }))):find("no devpts", 1, true))
     local q <close> = assert(p:exec { command = FOREVER })
     assert.is_truthy(tostring(select(2, pcall(q.exec, q, { command = FOREVER }))):find("this process is no container", 1, true))
-  end)
-end)
-
-describe("a record of a container", function()
-  local json = require "dkjson"
-
-  local function through_json(record) return json.decode(json.encode(record), 1, nil, nil, nil) end
-
-  support.each_identity("is all that another process needs to start a command in it", function()
-    support.leaves_nothing(function()
-      local description = box { env = { A = "1", B = "\xff\n" }, inherit_env = { "PATH" }, cwd = "/bin", umask = 23, init = true }
-      local p <close> = assert(description:start())
-      local record = through_json(exec.record(description))
-      record.pid = p.pid
-      local found
-      package.loaded["casulo.state"] = { find = function(name)
-        if name ~= "web" then return nil, "no container is called " .. name end
-        found, record.pidfd = record, assert(sys.pidfd_open(record.pid))
-        return found
-      end }
-      local q = assert(exec.by_name("web", { command = sh "echo $A $PATH $PWD $(umask); printf %s \"$B\"; cat", stdout = "pipe", stdin = "!" }))
-      assert.are.equal(("1 %s /bin 0027\n\xff\n!"):format(os.getenv "PATH"), q:wait().stdout)
-      assert.is_false(record.pidfd:is_open())
-      local same <close> = assert(exec.by_name("web", { command = FOREVER }))
-      assert.are.same(facts(command_of(p)), facts(command_of(same)))
-      local shell <close> = assert(exec.by_name("web", { command = { "tty" }, tty = true }))
-      assert.are.equal("/dev/pts/0\r\n", shell:wait().tty)
-      assert.are.equal("no container is called db", tostring(select(2, exec.by_name("db", { command = FOREVER }))))
-      local pidfd = record.pidfd
-      p:close()
-      package.loaded["casulo.state"] = { find = function()
-        record.pidfd = pidfd
-        return record
-      end }
-      package.loaded["casulo.state"] = nil
-    end)
-  end)
-
-  it("is refused where it is damaged, whatever the damage", function()
-    local good = through_json(exec.record(box { namespaces = ALL, user = { uid = 0, gid = 0 }, env = { A = "1" }, joined = nil }))
-    good.pid = sys.getpid()
-    local pidfd <close> = assert(sys.pidfd_open(good.pid))
-    good.pidfd = pidfd
-    assert(exec.target(good))
-    local DAMAGE = { "", "x", -1, 1.5, 1 << 40, true, {}, { 1 }, { "x" }, { a = 1 }, { { 1 } }, { { 0, 0, 0 } }, { uid = "x" } }
-    local refused = 0
-    for _, field in ipairs { "command", "cwd", "umask", "user", "env", "namespaces", "joined", "uid_map", "gid_map", "own_maps", "has_devpts", "pid" } do
-      for i = 0, #DAMAGE do
-        local record = {}
-        for name, value in pairs(good) do record[name] = value end
-        record[field] = DAMAGE[i]
-        local target, err = exec.target(record)
-        if not target then
-          refused = refused + 1
-          assert.is_truthy(tostring(err):find("exec: record." .. field, 1, true), tostring(err))
-        end
-      end
-    end
-    assert.is_true(refused > 120, tostring(refused))
-  end)
-
-  it("leads nowhere when its process has ended, though another has the number", function()
-    local record = exec.record(box())
-    local pid = assert(sys.clone(0, function() end))
-    record.pid, record.pidfd = sys.getpid(), assert(sys.pidfd_open(pid))
-    sys.waitpid(pid)
-    local q, err = exec.start(assert(exec.target(record)), { command = FOREVER })
-    assert.are.same({ "nil", "exec: the container has ended" }, { tostring(q), tostring(err) })
-    record.pidfd:close()
-  end)
-end)
-
-describe("exec and death", function()
-  support.each_identity("what stands for a command takes it along", function()
-    support.leaves_nothing(function()
-      local p <close> = assert(box():start())
-      for _ = 1, 20 do
-        local q <close> = assert(p:exec { command = FOREVER })
-        assert(sys.kill(q.pid, sys.SIGKILL))
-        assert.are.same({ signal = sys.SIGKILL }, q:wait(20))
-        support.eventually(function() return inside(p) == "1" end)
-      end
-    end)
-  end)
-
-  -- A copy of this process that does nothing but start commands, until it is killed.
-  local function die_at_random(p, options)
-    local pid = assert(sys.clone(0, function()
-      while true do
-        local q = p:exec(options)
-        if q then q:close() end
-      end
-    end, { threads = true }))
-    sys.poll({}, math.random(0, 12))
-    sys.kill(pid, sys.SIGKILL)
-    sys.waitpid(pid)
-  end
-
-  support.each_identity("nothing stays when the caller is killed, and the container is unharmed", function()
-    local p <close> = assert(box { init = true }:start())
-    assert(sys.prctl(sys.PR_SET_CHILD_SUBREAPER, 1)) -- what loses its parent becomes a child of this process
-    for i = 1, 150 do
-      die_at_random(p, i % 3 == 0 and { command = FOREVER, tty = true } or { command = FOREVER })
-      support.eventually(function()
-        while children() ~= tostring(p.pid) and (sys.waitpid(-1, sys.WNOHANG) or 0) ~= 0 do end
-        return children() == tostring(p.pid)
-      end, "what stood for the command is gone")
-      support.eventually(function() return inside(p) == "1 2" end, "the command is gone")
-    end
-    assert(sys.prctl(sys.PR_SET_CHILD_SUBREAPER, 0))
-    assert.are.equal(0, assert(p:exec { command = { "true" } }):wait().exit_code)
-  end)
-
-  support.each_identity("a container that ends in the middle is a result or a clear error", function()
-    support.leaves_nothing(function()
-      for i = 1, 60 do
-        local p <close> = assert(box():start())
-        local killer = assert(sys.clone(0, function()
-          sys.poll({}, i % 6)
-          sys.kill(p.pid, sys.SIGKILL)
-        end, { threads = true }))
-        while true do
-          local q, err = p:exec { command = FOREVER, timeout = 5 }
-          if not q then
-            assert.are.equal("exec: the container has ended", tostring(err))
-            break
-          end
-          local result = q:wait(0)
-          assert.is_true(result == nil or result.signal == sys.SIGKILL)
-          q:close()
-        end
-        sys.waitpid(killer)
-      end
-    end)
   end)
 end)

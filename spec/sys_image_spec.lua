@@ -269,7 +269,8 @@ describe("casulo-init", function()
 
   test("ends by the signal of its command although another one is pending", function()
     -- while casulo-init is stopped it gets them, and goes on when its command has ended
-    local script = "kill -STOP $PPID; kill -USR1 $PPID; kill -TERM $PPID; (until grep -q '^State:.Z' /proc/$$/status; do :; done; kill -CONT $PPID) & "
+    local script = "kill -STOP $PPID; kill -USR1 $PPID; kill -TERM $PPID; "
+      .. "(until grep -q '^State:.Z' /proc/$$/status; do :; done; kill -CONT $PPID) & "
       .. "kill -HUP $$"
     local ended = run({}, {}, {
       { "sigprocmask", sys.SIG_SETMASK, {} }, { "execve", "/bin/sh", { "sh", "-c", script }, { "PATH=/bin:/usr/bin" } } })
