@@ -158,6 +158,18 @@ describe("a container of a user with subordinate ids", function()
     end)
   end)
 
+  it("may not have what root of a user namespace lacks itself", function()
+    support.as_user(function()
+      local root = support.rootfs()
+      local _, err = casulo.unshared({ "user" }, { function()
+        local fields = { rootfs = root, namespaces = { "user", "mount" }, uid_map = { { 0, 0, 1 } }, gid_map = { { 0, 5, 1 } } }
+        error(tostring(select(2, box("true", fields):run())), 0)
+      end })
+      assert.is_truthy(tostring(err):find("write(gid_map, \"0 5 1\\n\", 6): Operation not permitted (the caller lacks CAP_SETUID", 1, true),
+        tostring(err))
+    end)
+  end)
+
   it("begins as root, wherever that stands in the map", function()
     support.as_user_with_ids(function()
       local map = { { 1000, sys.getuid(), 1 }, { 0, 100000, 10 } }
@@ -182,6 +194,40 @@ describe("a container of a user with subordinate ids", function()
       support.write_file(script, ("return { rootfs = %q, uid_map = 'auto', command = { 'true' } }"):format(support.rootfs()))
       assert.are.equal(0, (support.sh(("%s run %s <&- >&- 2>&-"):format(support.command(), script))))
     end)
+  end)
+end)
+
+describe("a program that is run to its end", function()
+  local calls = require "casulo.calls"
+  local function spawn(script) return calls.spawn { "sh", "-c", script } end
+
+  it("is told by what it says, or by how it ended", function()
+    support.leaves_nothing(function()
+      assert.is_true(spawn "echo a warning >&2")
+      assert.are.same({ nil, "what is wrong\nhere", 0 }, { spawn "echo what is wrong >&2; echo here >&2; exit 3" })
+      assert.are.same({ nil, "sh: exit status 3", 0 }, { spawn "exit 3" })
+      assert.are.same({ nil, "sh: killed by signal 9", 0 }, { spawn "kill -9 $$" })
+      assert.are.same({ sys.ENOENT }, { select(3, calls.spawn { "/no/such/program" }) })
+      assert.is_true(calls.spawn { "test", 7, "-eq", "7" })
+    end)
+  end)
+
+  it("is a success for a caller that ignores SIGCHLD, where it says nothing", function()
+    local ignored = sys.signal(sys.SIGCHLD, sys.SIG_IGN)
+    local quiet, loud = spawn "exit 3", spawn "echo wrong >&2"
+    sys.signal(sys.SIGCHLD, ignored)
+    assert.is_true(quiet)
+    assert.is_nil(loud)
+  end)
+
+  it("has no signal blocked, no variable but its own and no descriptor of the caller", function()
+    local mask = sys.sigprocmask(sys.SIG_BLOCK, { sys.SIGTERM })
+    local extra = sys.fcntl(0, sys.F_DUPFD_CLOEXEC, 50)
+    sys.fcntl(extra, sys.F_SETFD, 0)
+    local _, text = spawn "{ grep SigBlk /proc/self/status; ls /proc/self/fd; env | grep -v ^PWD= | grep -v ^_; } >&2; exit 1"
+    extra:close()
+    sys.sigprocmask(sys.SIG_SETMASK, mask)
+    assert.are.equal("SigBlk: 0000000000000000 0 1 2 3", (text:gsub("%s+", " ")))
   end)
 end)
 
@@ -234,6 +280,12 @@ describe("newuidmap", function()
       assert.are.equal('spawn(["newuidmap", PID, "0", "N", "N"]): newuidmap: uid range [0-N) -> [N-N) not allowed '
         .. "(no line of /etc/subuid gives the caller these ids)", failing { uid_map = { { 0, 400000, 65536 } } })
     end, { subuid = "spec:1:1\n", ["nsswitch.conf"] = "subid: files\n" }) -- which could have named another source
+  end)
+
+  it("and newgidmap want the caller to be who the account says", function()
+    support.as_user_with_ids(function()
+      assert.is_truthy(failing():find("is owned by a different user: .*%(the caller's ids are not those of its entry in /etc/passwd"))
+    end, { passwd = support.read_file "/etc/passwd" .. "spec:x:61234:5::/nonexistent:/bin/sh\n" })
   end)
 
   it("is not asked for what /etc/subuid does not give", function()

@@ -105,14 +105,6 @@ static int start_after_birth(lua_State *L, struct start *s) {
   return status;
 }
 
-/* A child for which there is no descriptor must not be left to itself. */
-static int give_up(lua_State *L, pid_t pid, int saved_errno) {
-  int status;
-  kill(pid, SIGKILL);
-  reap(pid, &status);
-  return sys_failure(L, saved_errno, "clone: pidfd_open");
-}
-
 /* No child: the clone failed, `born` said no, or the go-between was killed. */
 static int push_no_child(lua_State *L, const struct start *s) {
   if (s->error) return sys_failure(L, s->error, "clone");
@@ -129,23 +121,18 @@ static int clone_program(lua_State *L, unsigned long long flags) {
   bool has_values = option(L, "values") != LUA_TNIL;
   if (has_values) luaL_argexpected(L, lua_istable(L, -1), OPTIONS, "table for values");
   program_bind(L, BODY, has_values ? lua_gettop(L) : 0);
-  struct start s = { .program = &packed->program, .child.flags = flags };
+  struct start s = { .program = &packed->program, .child = { .flags = flags, .pidfd = (uintptr_t)&pidfd } };
   set_cgroup(L, &s.child);
-  if (option(L, "born") == LUA_TNIL) {
-    s.child.pidfd = (uintptr_t)&pidfd;
-    share_start(&s);
-  } else {
-    s.child.flags &= ~(unsigned long long)CLONE_PIDFD; /* it would open in the go-between */
-    if (start_after_birth(L, &s) != LUA_OK) return lua_error(L);
-    if (s.pid && (flags & CLONE_PIDFD) && is_under_way(packed)) {
-      pidfd = (int)syscall(SYS_pidfd_open, s.pid, 0);
-      if (pidfd == -1) return give_up(L, s.pid, errno);
-    }
-  }
-  *descriptor = pidfd;
+  int status = LUA_OK;
+  if (option(L, "born") == LUA_TNIL) share_start(&s);
+  else status = start_after_birth(L, &s);
+  if (s.pid && (flags & CLONE_PIDFD)) *descriptor = pidfd;
+  if (status != LUA_OK) return lua_error(L);
   if (!s.pid) return push_no_child(L, &s);
-  if (!is_under_way(packed)) return push_failed_step(L, packed, &s);
-  return push_child(L, s.pid, flags);
+  if (is_under_way(packed)) return push_child(L, s.pid, flags);
+  if (*descriptor != -1) close(*descriptor);
+  *descriptor = -1;
+  return push_failed_step(L, packed, &s);
 }
 
 /* As text while it is protected: an error object may have a __tostring that raises. */

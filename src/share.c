@@ -3,11 +3,13 @@
  *
  * Where somebody else must write the child's id maps, a go-between stands in for it:
  *
- *   caller       clone3(CLONE_VM | CLONE_NEWUSER …)                   the go-between is born in the new user namespace
- *   go-between   closes its copy of go's write end, reads from go     a caller that dies ends it
+ *   caller       clone3(CLONE_VM | CLONE_FILES | CLONE_NEWUSER …)     the go-between is born in the new user namespace
+ *   go-between   waits for the verdict, a word in the memory that     a caller that dies ends it
+ *                they share
  *   caller       writes the maps of the go-between
- *   caller       writes a byte to go, waits                           or closes go, which gives up
- *   go-between   clone3(CLONE_VM | CLONE_VFORK | CLONE_PARENT …)      the child, which is the caller's own
+ *   caller       says go, waits                                       or no, and the go-between ends
+ *   go-between   clone3(CLONE_VM | CLONE_VFORK | CLONE_PARENT …)      the child, which is the caller's own; its pidfd, too,
+ *                                                                     for which the go-between shares the descriptors
  *   child        walks its program, executes
  *   go-between   ends
  *   caller       goes on when both have let go of its memory, whoever was killed on the way */
@@ -65,12 +67,13 @@ static void begin_sharing(struct start *s) {
   pthread_mutex_unlock(&sharing);
 }
 
-/* The kernel says that an executing child needs our memory no more a moment before it takes the child out of it. A record lock
- * that the child holds on a file of this start goes later: when the exec closes its descriptor, or with the child. */
+/* The kernel lets vfork's caller go on a moment before it takes an executing child out of our memory. In that moment a process
+ * of the child's new user, which can draw it out, could read the memory through it, were the flag put back. A record lock of
+ * the child's goes later: when the exec closes its descriptor, or with the child. The file, here a pipe, is this start's own. */
 static const struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
 static void wait_until_out(const struct start *s) {
-  while (fcntl(s->held, F_SETLKW, &lock) == -1 && errno == EINTR) {}
+  while (fcntl(s->held[1], F_SETLKW, &lock) == -1 && errno == EINTR) {}
 }
 
 static void end_sharing(struct start *s) {
@@ -93,14 +96,24 @@ static void restore_mask(const unsigned long long *old) {
   raw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)old, 0, _NSIG / CHAR_BIT, 0, 0);
 }
 
+static void release(struct start *s) {
+  if (s->program->changes_ids) {
+    close(s->held[0]);
+    close(s->held[1]);
+  }
+  if (s->stacks) give_stacks(s->stacks);
+}
+
 /* True, or false with s->error. */
 static bool enter(struct start *s) {
-  s->held = s->program->changes_ids ? memfd_create("casulo", MFD_CLOEXEC) : -1;
-  s->stacks = take_stacks();
-  if (!s->stacks || (s->program->changes_ids && s->held == -1)) {
+  if (s->program->changes_ids && pipe2(s->held, O_CLOEXEC) == -1) {
     s->error = errno;
-    if (s->stacks) give_stacks(s->stacks);
-    if (s->held != -1) close(s->held);
+    return false;
+  }
+  s->stacks = take_stacks();
+  if (!s->stacks) {
+    s->error = ENOMEM;
+    release(s);
     return false;
   }
   s->child.stack = (uintptr_t)s->stacks;
@@ -111,14 +124,13 @@ static bool enter(struct start *s) {
 }
 
 static void leave(struct start *s) {
-  if (s->held != -1) close(s->held);
-  give_stacks(s->stacks);
+  release(s);
   restore_mask(&s->blocked);
 }
 
 UNINSTRUMENTED static void run_child(void *arg) {
   struct start *s = arg;
-  if (s->held != -1) raw_call(SYS_fcntl, s->held, F_SETLK, (long)&lock, 0, 0, 0);
+  if (s->program->changes_ids) raw_call(SYS_fcntl, s->held[1], F_SETLK, (long)&lock, 0, 0, 0);
   walk(s->program);
 }
 
@@ -135,31 +147,33 @@ int share_start(struct start *s) {
   return result < 0 ? -1 : 0;
 }
 
+UNINSTRUMENTED static long futex(_Atomic int *word, int operation, int value) {
+  return raw_call(SYS_futex, (long)word, operation, value, 0, 0, 0);
+}
+
+UNINSTRUMENTED static void wait_while(_Atomic int *word, int value) {
+  while (atomic_load(word) == value) futex(word, FUTEX_WAIT, value);
+}
+
+enum { UNDECIDED, GO, NO };
+
 UNINSTRUMENTED static void run_between(void *arg) {
   struct start *s = arg;
-  char byte;
-  raw_call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0); /* a copy of the caller may hold its end of go open */
-  raw_call(SYS_close, s->go[1], 0, 0, 0, 0, 0);
-  if (raw_call(SYS_read, s->go[0], (long)&byte, 1, 0, 0, 0) == 1) {
-    raw_call(SYS_close, s->go[0], 0, 0, 0, 0, 0);
-    long result = clone3_on_stack(&s->child, run_child, s);
+  raw_call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0);
+  /* a caller that died before that request has left this process to another parent */
+  if (raw_call(SYS_getppid, 0, 0, 0, 0, 0, 0) == s->caller) {
+    wait_while(&s->verdict, UNDECIDED);
+    long result = s->verdict == GO ? clone3_on_stack(&s->child, run_child, s) : 0;
     if (result < 0) s->error = (int)-result;
   }
   for (;;) raw_call(SYS_exit_group, 0, 0, 0, 0, 0, 0);
 }
 
 pid_t share_open(struct start *s) {
-  if (pipe2(s->go, O_CLOEXEC) == -1) {
-    s->error = errno;
-    return -1;
-  }
-  if (!enter(s)) {
-    close(s->go[0]);
-    close(s->go[1]);
-    return -1;
-  }
+  if (!enter(s)) return -1;
+  s->caller = getpid();
   s->between_lives = 1;
-  s->between.flags |= CLONE_VM | CLONE_CLEAR_SIGHAND | CLONE_CHILD_CLEARTID;
+  s->between.flags |= CLONE_VM | CLONE_FILES | CLONE_CLEAR_SIGHAND | CLONE_CHILD_CLEARTID;
   s->between.child_tid = (uintptr_t)&s->between_lives;
   s->between.exit_signal = SIGCHLD; /* which the child takes over with its parent */
   s->child_lives = 1;
@@ -167,35 +181,29 @@ pid_t share_open(struct start *s) {
   s->child.child_tid = (uintptr_t)&s->child_lives;
   s->child.parent_tid = (uintptr_t)&s->pid;
   long result = clone3_on_stack(&s->between, run_between, s);
-  if (result < 0) {
-    close(s->go[0]);
-    close(s->go[1]);
-    leave(s);
-    s->error = (int)-result;
-    return -1;
-  }
-  return (pid_t)result;
+  if (result > 0) return (pid_t)result;
+  leave(s);
+  s->error = (int)-result;
+  return -1;
 }
 
-static void wait_until_clear(_Atomic int *word) {
-  while (atomic_load(word) != 0) syscall(SYS_futex, word, FUTEX_WAIT, 1, NULL, NULL, 0);
+static void decide(struct start *s, int verdict) {
+  s->verdict = verdict;
+  futex(&s->verdict, FUTEX_WAKE, 1);
+  wait_while(&s->between_lives, 1);
 }
 
 /* The go-between alone has the caller's ids, and is none of those who share. */
 static void let_go(struct start *s) {
-  char byte = 0;
   begin_sharing(s);
-  (void)!write(s->go[1], &byte, 1); /* no SIGPIPE: the caller has the read end open */
-  wait_until_clear(&s->between_lives);
-  if (s->pid != 0) wait_until_clear(&s->child_lives);
+  decide(s, GO);
+  if (s->pid != 0) wait_while(&s->child_lives, 1);
   end_sharing(s);
 }
 
 void share_close(struct start *s, pid_t between, int go) {
   if (go) let_go(s);
-  close(s->go[0]);
-  close(s->go[1]);
-  wait_until_clear(&s->between_lives);
+  else decide(s, NO);
   while (waitpid(between, &s->between_status, __WALL) == -1 && errno == EINTR) {}
   leave(s);
 }

@@ -13,10 +13,11 @@
 struct start {
   struct program *program;
   struct clone_args child, between;
-  int go[2];                  /* the go-between waits for a byte, or for the caller's end */
+  pid_t caller;
+  _Atomic int verdict;        /* what the go-between waits for */
   char *stacks;               /* the child's and the go-between's */
   unsigned long long blocked; /* the caller's signal mask, while all are blocked */
-  int held;                   /* a file on which the child holds a lock while it is in the caller's memory */
+  int held[2];                /* a pipe on which a child that changes ids holds a lock while it is in the caller's memory */
   bool locks;                 /* against starts that are in each other's way */
   int error;                  /* errno of the clone that failed */
   pid_t pid;

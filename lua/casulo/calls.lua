@@ -17,22 +17,10 @@ local function start(argv, errors)
   }.steps))
 end
 
-local function read_all(descriptor)
-  local text = ""
-  while true do
-    local part, _, errno = sys.read(descriptor, 4096)
-    if part == "" or not part and errno ~= sys.EINTR then return (text:gsub("%s+$", "")) end
-    text = text .. (part or "")
-  end
-end
-
--- Whether it did what it was asked, and how it ended if not.
-local function reap(pid, text)
+local function reap(pid)
   local waited, how, code
   repeat waited, how, code = sys.waitpid(pid, sys.__WALL) until waited or code ~= sys.EINTR
-  if not waited then return text == "" end -- the caller ignores SIGCHLD, and the kernel kept no status
-  if how == "signal" then return false, ("killed by signal %d"):format(code) end
-  return code == 0, ("exit status %d"):format(code)
+  return waited, how, code
 end
 
 --- Runs a program to its end: looked up in PATH, without an environment, and with the caller's standard input and output.
@@ -41,7 +29,7 @@ end
 --   could not be executed
 -- @see execvp(3), waitpid(2)
 function calls.spawn(argv)
-  local reader <close>, low, errno = sys.pipe2(sys.O_CLOEXEC)
+  local reader <close>, low, errno = sys.pipe2(sys.O_NONBLOCK) -- read when it has ended, whoever else holds a copy
   if not reader then return nil, low, errno end
   local errors, message, pid
   errors, message, errno = sys.fcntl(low, sys.F_DUPFD_CLOEXEC, 3) -- not the standard stream that it becomes
@@ -50,10 +38,11 @@ function calls.spawn(argv)
   pid, message, errno = start(argv, errors)
   errors:close()
   if not pid then return nil, message, errno end
-  local text = read_all(reader)
-  local ok, how = reap(pid, text)
-  if ok then return true end
-  return nil, text ~= "" and text or ("%s: %s"):format(argv[1], how), 0
+  local waited, how, code = reap(pid)
+  local text = (sys.read(reader, 4096) or ""):gsub("%s+$", "")
+  if waited and code == 0 or not waited and text == "" then return true end -- a caller that ignores SIGCHLD is told no status
+  if text == "" then text = ("%s: %s %d"):format(argv[1], how == "exit" and "exit status" or "killed by signal", code) end
+  return nil, text, 0
 end
 
 return setmetatable(calls, { __index = sys })
