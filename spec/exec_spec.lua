@@ -82,7 +82,6 @@ describe("exec", function()
   end)
 
   support.each_identity("takes the container's settings, and the given ones over them", function()
-    local root = support.rootfs()
     local p <close> = assert(box { env = { A = "1", B = "2" }, cwd = "/bin", umask = 23, inherit_env = { "PATH" } }:start())
     local function run(options)
       options.stdout = "pipe"
@@ -96,7 +95,6 @@ describe("exec", function()
     local variables = run { command = { "env" }, env = { HOME = "/x", TERM = "y" } }
     assert.are.equal(("A=1\nB=2\nHOME=/x\nPATH=%s\nTERM=y\n"):format(os.getenv "PATH"), (variables:gsub("SHLVL=%d+\n", ""):gsub("PWD=[^\n]*\n", "")))
     assert.are.equal(user and "7 8 8 /\n" or "0 0 0 /root\n", run { command = sh "echo $(id -u) $(id -g) $(id -G) $HOME", user = user })
-    assert.is_nil(sys.stat(root .. "/x"))
   end)
 
   support.each_identity("gives the command the descriptors that were named, and no other", function()
@@ -221,7 +219,7 @@ describe("exec", function()
     refused({ command = FOREVER, env = { ["A=B"] = "" } }, "exec.env: expected names without =")
     if sys.geteuid() ~= 0 then
       refused({ command = FOREVER, user = 5 }, "exec.user.uid: 5 stands for nobody outside")
-      refused({ command = FOREVER, user = { uid = 0, groups = { 0 } } }, "exec.user.groups: a user namespace whose map its own process wrote")
+      refused({ command = FOREVER, user = { uid = 0, groups = { 0 } } }, "exec.user.groups: a user namespace whose only group is that of the caller")
     end
     local bare <close> = assert(box { standard_mounts = false }:start())
     assert.is_truthy(tostring(select(2, pcall(bare.exec, bare, { command = FOREVER, tty = true }))):find("no devpts", 1, true))

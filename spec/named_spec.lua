@@ -72,7 +72,7 @@ describe("a container with a name", function()
     assert.are.same({ "/bin/sh", "-c", "exec sleep 1000" }, record.command)
     assert.are.same({ support.rootfs(), "/tmp", 63 }, { record.rootfs, record.cwd, record.umask })
     assert.are.equal((support.is_root() and "cgroup mount pid uts" or "cgroup mount pid user uts"), table.concat(record.namespaces, " "))
-    assert.is_truthy(table.concat(record.env, " "):find("A=b ", 1, true))
+    assert.is_truthy(table.concat(record.env, " "):find("A=b", 1, true))
     for _, kind in ipairs(record.namespaces) do
       local link = kind == "mount" and "mnt" or kind
       assert.are_not.equal(support.namespace("self", link), support.namespace(p.pid, link))

@@ -97,7 +97,7 @@ describe("an image", function()
 
   test("is a report only when it is whole", function()
     local record = string.pack("=i4i4i4i4jjj", 3, 2, sys.EPERM, 0, 7, -1, 9)
-    for size = 0, 15 do raises("no record of casulo%-init", sys.image_report, record:sub(1, size)) end
+    for size = 0, 15 do assert.are.equal(0, (sys.image_report(record:sub(1, size)))) end
     for size = 16, #record + 5 do
       local failed, errno, values = sys.image_report((record .. "12345"):sub(1, size))
       local expected = table.move({ 7, -1, 9 }, 1, math.min(3, (size - 16) // 8), 1, {})

@@ -258,14 +258,14 @@ end
 -- @tparam container box
 -- @treturn table `command`, `rootfs`, `cwd`, `umask`, `user`; `env`: a list of NAME=value, those that were given and inherited;
 --   `namespaces`: a list of those that are its own; `joined`: a list of those that are others'; `uid_map`, `gid_map`,
---   `own_maps`, `denies_setgroups`; `has_devpts`
+--   `own_maps`, `denies_setgroups`; `init`, `has_devpts`
 function exec.record(box)
   local checked = box.checked
   return {
     command = checked.command, rootfs = checked.rootfs, cwd = checked.cwd, umask = checked.umask, user = checked.user,
     env = command.env_list(command.given_env(checked)), namespaces = names_of(checked.new), joined = names_of(checked.joined),
     uid_map = checked.uid_map, gid_map = checked.gid_map, own_maps = checked.own_maps,
-    denies_setgroups = checked.denies_setgroups,
+    denies_setgroups = checked.denies_setgroups, init = checked.init and true or false,
     has_devpts = description.has_devpts(checked),
   }
 end
@@ -290,6 +290,7 @@ local function target_of(record)
   checked.new = description.namespaces(record.namespaces, path .. ".namespaces")
   checked.joined = description.namespaces(record.joined, path .. ".joined")
   checked.standard_mounts, checked.mounts = check.boolean(record.has_devpts, path .. ".has_devpts"), {}
+  checked.init = check.boolean(record.init, path .. ".init")
   if checked.new.user then
     checked.own_maps = check.boolean(record.own_maps, path .. ".own_maps")
     checked.denies_setgroups = check.boolean(record.denies_setgroups, path .. ".denies_setgroups")

@@ -68,11 +68,12 @@ static _Noreturn void fail_beside(enum own_call call, long result) {
   fail(&record, IMAGE->program.value);
 }
 
+static long shared_size(void) { return (long)(sizeof(struct program) + (size_t)IMAGE->program.count * sizeof(long)); }
+
 /* The program, with its record and its results where the child will write them, too. */
 static struct program *share(void) {
   const struct program *own = &IMAGE->program;
-  size_t size = sizeof *own + (size_t)own->count * sizeof *own->value;
-  long place = raw_call(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  long place = raw_call(SYS_mmap, 0, shared_size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (place < 0) fail_beside(MMAP, place);
   struct program *program = (struct program *)place; /* NOLINT: what a call returns */
   *program = *own;
@@ -196,6 +197,7 @@ __attribute__((used)) static _Noreturn void run(void) {
   long signals = raw_call(SYS_signalfd4, -1, (long)&all, sizeof all, CLOSE_ON_EXEC, 0, 0);
   if (signals < 0) fail_beside(SIGNALFD, signals);
   long command = start_command(program);
+  raw_call(SYS_munmap, (long)program, shared_size(), 0, 0, 0, 0);
   raw_call(SYS_dup3, signals, IMAGE->report, CLOSE_ON_EXEC, 0, 0, 0);
   close_all_but(IMAGE->report, IMAGE->control);
   look_after(command, IMAGE->report);
