@@ -83,7 +83,7 @@ describe("exec and death", function()
   support.each_identity("what stands for a command takes it along", function()
     support.leaves_nothing(function()
       local p <close> = assert(box():start())
-      for _ = 1, 20 do
+      for _ = 1, 4 do
         local q <close> = assert(p:exec { command = FOREVER })
         assert(sys.kill(q.pid, sys.SIGKILL))
         assert.are.same({ signal = sys.SIGKILL }, q:wait(20))
@@ -108,7 +108,7 @@ describe("exec and death", function()
   support.each_identity("nothing stays when the caller is killed, and the container is unharmed", function()
     local p <close> = assert(box { init = true }:start())
     assert(sys.prctl(sys.PR_SET_CHILD_SUBREAPER, 1)) -- what loses its parent becomes a child of this process
-    for i = 1, 40 do
+    for i = 1, 10 do
       die_at_random(p, i % 3 == 0 and { command = FOREVER, tty = true } or { command = FOREVER })
       support.eventually(function()
         while children() ~= tostring(p.pid) and (sys.waitpid(-1, sys.WNOHANG) or 0) ~= 0 do end
@@ -122,7 +122,7 @@ describe("exec and death", function()
 
   support.each_identity("a container that ends in the middle is a result or a clear error", function()
     support.leaves_nothing(function()
-      for i = 1, 6 do
+      for i = 1, 3 do
         local p <close> = assert(box():start())
         local killer = assert(sys.clone(0, function()
           sys.poll({}, i % 6)
