@@ -124,16 +124,16 @@ local function executed(self)
   streams.release(self.report)
   self.report = nil
   if text == "" and not self.job.stays then return true end -- its end was closed by the exec
-  if not text or text == "" then
+  local position, failed_with, results = sys.image_report(text or "")
+  if position == 0 then
     message = message or "casulo-init ended before the command was executed"
     return nil, require "casulo.failure".new { message = message, errno = errno or sys.ECANCELED }
   end
-  local position, failed_with, results = sys.image_report(text)
   if not position then return true end
   local steps = self.job.handed
   if position > #steps then return nil, failed_beside(OWN_CALLS[position - #steps], failed_with) end
   message = failed_with == sys.ECANCELED and "the child of casulo-init was killed at this step"
-    or ("%s: returned %s"):format(steps[position] and steps[position][1], results[position])
+    or ("%s: returned %s"):format(steps[position][1], results[position])
   return nil, failed_in_child(steps, results, message, failed_with, position)
 end
 
