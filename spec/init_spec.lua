@@ -104,6 +104,9 @@ describe("of casulo-init from inside", function()
     for _, user in ipairs(map and { 0, 1000 } or { 0 }) do
       fields.user = user
       assert.are.equal("done\n", output(script, fields))
+      local p <close> = assert(box("sleep 1000", fields):start())
+      local q <close> = assert(p:exec { command = { "/bin/sh", "-c", script }, stdout = "pipe", stderr = "null" })
+      assert.are.equal("done\n", q:wait().stdout)
     end
   end)
 
