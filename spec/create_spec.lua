@@ -167,11 +167,12 @@ describe("a created process", function()
   end)
 
   each("ends with its caller, detached or not,", function(init)
+    local waiting = box("true", { init = init })
     sys.prctl(sys.PR_SET_CHILD_SUBREAPER, 1)
     for _, detach in ipairs { "not", "option", "method" } do
       local reader <close>, writer = sys.pipe2(0)
       local caller = assert(sys.clone(0, function()
-        local p = assert(box("true", { init = init }):create { stdout = writer, detach = detach == "option" })
+        local p = assert(waiting:create { stdout = writer, detach = detach == "option" })
         if detach == "method" then p:detach() end
         sys.write(writer, "x")
         sys.poll({}, -1)

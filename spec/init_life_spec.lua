@@ -45,9 +45,10 @@ end
 -- Starts as a caller that is killed when the script has said that it is ready. All must end.
 local function dies_with_caller(script, fields)
   adopting(function()
+    local described = box(script, fields) -- here: what a copy makes in the file system, nobody removes
     local reader <close>, writer = sys.pipe2(0)
     local pid = caller(function()
-      local p = assert(box(script, fields):start { stdout = writer })
+      local p = assert(described:start { stdout = writer })
       sys.waitpid(p.pid)
     end)
     writer:close()
@@ -157,8 +158,8 @@ describe("a container with init that is detached", function()
     local p <close> = assert(box "sleep 1000":start())
     local fds = ("/proc/%d/fd"):format(p.pid)
     assert(p:detach())
-    support.eventually(function() return #sys.scandir(fds) == 1 end, "the signalfd alone")
     p.detached = false -- so that it ends here
+    support.eventually(function() return #sys.scandir(fds) == 1 end, "the signalfd alone")
   end)
 
   support.each_identity("lets no signal of a report that nobody reads come to its command", function()
