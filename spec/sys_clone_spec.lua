@@ -328,6 +328,27 @@ describe("a clone with a go-between", function()
     assert.are.same({}, program:results())
   end)
 
+  test("lets the caller start others meanwhile, with and without a go-between, but not the same again", function()
+    local own = sys.program { { "prctl", sys.PR_SET_DUMPABLE, 0 }, { "setsid" } }
+    local other = sys.program { { "setresuid", -1, -1, -1 } }
+    local function start(options)
+      local pid = assert(sys.clone(0, other, options))
+      assert.are.same({ pid, "exit", 0 }, { sys.waitpid(pid) })
+    end
+    local pid = assert(sys.clone(0, own, {
+      born = function()
+        start()
+        start { born = function()
+          local ok, message = pcall(sys.clone, 0, own)
+          return not ok and message:find "being started already" ~= nil
+        end }
+        return true
+      end,
+    }))
+    assert.are.same({ pid, "exit", 0 }, { sys.waitpid(pid) })
+    assert.are.same({ 1, {} }, { sys.prctl(sys.PR_GET_DUMPABLE), sys.sigprocmask(sys.SIG_BLOCK) })
+  end)
+
   test("reports the step that failed", function()
     local function born() return true end
     fails("clone: step 1, chdir: No such file or directory", sys.ENOENT, 1,
