@@ -14,7 +14,9 @@ struct image {
   _Alignas(16) uint64_t magic;
   int fork;     /* how many steps it walks itself; a child walks the others, and it stays to look after that. All: it becomes the command */
   int report;   /* the descriptor that the record and the results go to when the command is started, or cannot be */
-  int control;  /* the next one, whose other end the caller has: a byte lets the container outlive it; -1 when it has come */
+  int control;  /* the next one, whose other end the caller has: a byte is SIGKILL or SIGSTOP for the command, or lets it outlive the
+                   caller; -1 when that has come */
+  int caller;   /* the one after that, or -1: when the process that it stands for has ended, the command is killed */
   int is_init;  /* PID 1: it ends the others when the command has ended */
   int64_t grace; /* milliseconds between TERM and KILL for them */
   struct program program;

@@ -88,12 +88,14 @@ local function join_cgroups(target, numbers)
   return steps
 end
 
+local KEPT = { caller = true, terminal_socket = true } -- one by casulo-init, the other by its child, until the terminal is there
+
 -- What casulo-init does itself: it goes in, and lets go of what leads out.
 local function enter(checked, target, values, numbers, tty)
   local function rearm(why) return numbers.caller and life.die_with(numbers.caller, why) or {} end
   local closing = {}
-  for i, name in ipairs(values) do
-    if name ~= "terminal_socket" then closing[i] = { "close", numbers[name], why = "nothing of the outside goes along" } end
+  for _, name in ipairs(values) do
+    if not KEPT[name] then closing[#closing + 1] = { "close", numbers[name], why = "nothing of the outside goes along" } end
   end
   return {
     join_cgroups(target, numbers),
@@ -130,8 +132,7 @@ local function become_command(checked, host, tty, numbers)
 end
 
 local function plan_of(target, checked, variant)
-  local values, host = { "container" }, target.host
-  if not variant.detach then values[#values + 1] = "caller" end
+  local values, host = variant.detach and { "container" } or { "caller", "container" }, target.host
   if host.root == "initramfs" then values[#values + 1] = "root" end
   for i in ipairs(target.cgroups) do values[#values + 1] = "cgroup " .. i end
   if variant.tty then values[#values + 1] = "terminal_socket" end
@@ -147,7 +148,7 @@ local function plan_of(target, checked, variant)
     pass(values, numbers),
     handover.steps {
       init = enter(checked, target, values, numbers, variant.tty), command = become_command(checked, host, variant.tty, numbers),
-      stays = true, numbers = numbers, host = host,
+      stays = true, watches = not variant.detach, numbers = numbers, host = host,
     },
   }, numbers
 end
@@ -208,7 +209,7 @@ local function start(target, settings)
   local variant = container.variant(settings)
   local the_plan, numbers = plan_of(target, settings.checked, variant)
   settings.job = process.job(the_plan)
-  settings.job.flags, settings.job.stays, settings.job.above, settings.job.patience = 0, true, numbers.above, PATIENCE
+  settings.job.flags, settings.job.stays, settings.job.stands_in, settings.job.above, settings.job.patience = 0, true, true, numbers.above, PATIENCE
   settings.values = { container = target.pidfd:fileno() }
   for i, fd in ipairs(target.cgroups) do settings.values["cgroup " .. i] = fd end
   local started
@@ -232,8 +233,7 @@ end
 --- Starts a further command in the container of this process: in its namespaces, cgroups and root, with its rights at most. The
 -- container may be one that has only been created.
 --
--- To end it ends the command; what that has started, and not waited for, is the container's. SIGSTOP stops only what stands for
--- it.
+-- To end it ends the command and its process group; what has left that is the container's.
 -- @tparam table options `command` (required); `env`, over the container's; `cwd`; `user`; and those of `Container:start`
 -- @treturn process or nil and an error, when the command never ran
 -- @see setns(2)

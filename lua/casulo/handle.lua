@@ -3,6 +3,7 @@
 --- Processes that run: the handle that owns one until its end.
 -- @module casulo.handle
 
+local joiner = require "casulo.joiner"
 local streams = require "casulo.streams"
 local sys = require "casulo.sys"
 
@@ -42,12 +43,17 @@ local function ending_of(self)
   return self.ending
 end
 
-local function send(self, number)
+local function send_signal(self, number)
   local ok, message, errno
   if self.pidfd:is_open() then ok, message, errno = sys.pidfd_send_signal(self.pidfd, number)
   else ok, message, errno = sys.kill(self.pid, number) end
   if number == sys.SIGKILL and not self.own_pids then sys.kill(-self.pid, number) end
   return ok, message, errno
+end
+
+local function send(self, number)
+  if self.job.stands_in and joiner.ask(self, number) then return true end
+  return send_signal(self, number)
 end
 
 local function signal_of(value, call)
@@ -128,12 +134,19 @@ local function release(self)
   for _, flow in ipairs(self.flows or NO_FLOWS) do streams.stop(flow) end
 end
 
+local adopt -- see below
+
 -- The end, whatever the process does and whoever else wants to know of it.
 local function abort(self)
   if self.result then return end
   if not self.status then
-    send(self, sys.SIGKILL)
-    self.status = reap(self)
+    if self.job.stands_in and self.pidfd:is_open() and joiner.end_command(self) then
+      adopt(self.pid)
+      self.status = { lost = "the process cannot be killed now" }
+    else
+      send_signal(self, sys.SIGKILL)
+      self.status = reap(self)
+    end
   end
   self.result = self.status
   release(self)
@@ -251,7 +264,7 @@ local orphans = { first = 1, last = 0 }
 
 local function is_running(pid) return sys.waitid(sys.P_PID, pid, sys.WEXITED | sys.WNOHANG | sys.__WALL) == 0 end
 
-local function adopt(pid)
+function adopt(pid)
   orphans.last = orphans.last + 1
   orphans[orphans.last] = pid
 end

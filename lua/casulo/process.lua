@@ -129,7 +129,10 @@ local function executed(self)
     message = message or "casulo-init ended before the command was executed"
     return nil, require "casulo.failure".new { message = message, errno = errno or sys.ECANCELED }
   end
-  if not position then return true end
+  if not position then
+    self.runs = true
+    return true
+  end
   local steps = self.job.handed
   if position > #steps then return nil, failed_beside(OWN_CALLS[position - #steps], failed_with) end
   message = failed_with == sys.ECANCELED and "the child of casulo-init was killed at this step"

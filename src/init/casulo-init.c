@@ -106,6 +106,7 @@ static long start_command(struct program *program) {
   if (pid < 0) fail_beside(CLONE, pid);
   const struct record record = come_to(program);
   if (record.failed) {
+    send_signal(pid, SIGKILL); /* whatever it told */
     raw_call(SYS_wait4, pid, 0, __WALL, 0, 0, 0); /* a joiner's child would be left to whoever reaps outside */
     fail(&record, value);
   }
@@ -124,18 +125,45 @@ static int reap(long command) {
   }
 }
 
-/* Waits for signals that are blocked, and for the caller's word, where one is still expected. */
-static int next_signal(int signals, long patience) {
-  struct pollfd fds[2] = { { .fd = signals, .events = POLLIN }, { .fd = IMAGE->control, .events = POLLIN } };
+/* A command that ends so is reaped here. Were this process killed, too, it would be left to whoever reaps outside, and keep the
+ * PID namespace of the container from ending until then. */
+static void kill_command(long command) {
+  send_signal(-command, SIGKILL);
+  send_signal(command, SIGKILL);
+}
+
+static void forget_caller(void) {
+  if (IMAGE->caller != -1) raw_call(SYS_close, IMAGE->caller, 0, 0, 0, 0, 0);
+  IMAGE->caller = -1;
+}
+
+/* A signal for the command that cannot be passed on, for it would end or stop this process; or that it is to outlive the caller. */
+static void hear(long command) {
+  char byte = 0;
+  long count = raw_call(SYS_read, IMAGE->control, (long)&byte, 1, 0, 0, 0);
+  if (byte == SIGKILL) kill_command(command);
+  if (byte == SIGSTOP) send_signal(command, SIGSTOP);
+  if (byte == SIGKILL || byte == SIGSTOP) return;
+  if (count == 1) {
+    raw_call(SYS_prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0, 0);
+    forget_caller();
+  }
+  raw_call(SYS_shutdown, IMAGE->control, 2 /* SHUT_RDWR */, 0, 0, 0, 0); /* which the caller notices */
+  raw_call(SYS_close, IMAGE->control, 0, 0, 0, 0, 0);
+  IMAGE->control = -1;
+}
+
+/* Waits for signals that are blocked, for the caller's word, where one is still expected, and for its end. */
+static int next_signal(long command, int signals, long patience) {
+  struct pollfd fds[3] = {
+    { .fd = signals, .events = POLLIN }, { .fd = IMAGE->control, .events = POLLIN }, { .fd = IMAGE->caller, .events = POLLIN },
+  };
   struct __kernel_timespec time = { .tv_sec = patience / 1000, .tv_nsec = patience % 1000 * 1000000 };
-  raw_call(SYS_ppoll, (long)fds, 2, patience < 0 ? 0 : (long)&time, 0, 0, 0);
-  if (fds[1].revents) {
-    char byte;
-    if (raw_call(SYS_read, IMAGE->control, (long)&byte, 1, 0, 0, 0) == 1)
-      raw_call(SYS_prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0, 0);
-    raw_call(SYS_shutdown, IMAGE->control, 2 /* SHUT_RDWR */, 0, 0, 0, 0); /* which the caller notices */
-    raw_call(SYS_close, IMAGE->control, 0, 0, 0, 0, 0);
-    IMAGE->control = -1;
+  raw_call(SYS_ppoll, (long)fds, 3, patience < 0 ? 0 : (long)&time, 0, 0, 0);
+  if (fds[1].revents) hear(command);
+  if (fds[2].revents && IMAGE->caller != -1) {
+    kill_command(command);
+    forget_caller();
   }
   struct signalfd_siginfo info;
   if (!(fds[0].revents & POLLIN)) return 0;
@@ -147,12 +175,12 @@ static void forward(long command, int number) {
   send_signal(number == SIGINT || number == SIGQUIT ? -command : command, number);
 }
 
-static void end_others(int signals) {
+static void end_others(long command, int signals) {
   if (send_signal(-1, SIGTERM) == -NOBODY) return;
   send_signal(-1, SIGCONT);
   long deadline = milliseconds() + IMAGE->grace, left;
   while (send_signal(-1, 0) != -NOBODY && (left = deadline - milliseconds()) > 0) {
-    next_signal(signals, left < 20 ? left : 20); /* those that came by `exec` are not our children, and end in silence */
+    next_signal(command, signals, left < 20 ? left : 20); /* those that came by `exec` are not our children, and end in silence */
     reap(0);
   } /* whoever is left, the kernel kills when PID 1 ends */
 }
@@ -170,19 +198,19 @@ static _Noreturn void end_as(int status) {
 
 static _Noreturn void look_after(long command, int signals) {
   for (;;) {
-    int number = next_signal(signals, -1), status;
+    int number = next_signal(command, signals, -1), status;
     if (number && number != SIGCHLD) forward(command, number);
     status = reap(command);
     if (status == -1) continue;
-    if (IMAGE->is_init) end_others(signals);
+    if (IMAGE->is_init) end_others(command, signals);
     end_as(status);
   }
 }
 
 /* Nothing else stays open, so that whoever reads what the command writes sees its end. */
-static void close_all_but(int signals, int control) {
-  if (signals > 0) raw_call(SYS_close_range, 0, signals - 1, 0, 0, 0, 0);
-  raw_call(SYS_close_range, control + 1, ~0U, 0, 0, 0, 0);
+static void close_all_but(int first, int last) {
+  if (first > 0) raw_call(SYS_close_range, 0, first - 1, 0, 0, 0, 0);
+  raw_call(SYS_close_range, last + 1, ~0U, 0, 0, 0, 0);
 }
 
 __attribute__((used)) static _Noreturn void run(void) {
@@ -199,6 +227,7 @@ __attribute__((used)) static _Noreturn void run(void) {
   long command = start_command(program);
   raw_call(SYS_munmap, (long)program, shared_size(), 0, 0, 0, 0);
   raw_call(SYS_dup3, signals, IMAGE->report, CLOSE_ON_EXEC, 0, 0, 0);
-  close_all_but(IMAGE->report, IMAGE->control);
+  close_all_but(IMAGE->report, IMAGE->caller == -1 ? IMAGE->control : IMAGE->caller);
+  if (IMAGE->caller != -1) raw_call(SYS_prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0, 0); /* it sees to that itself */
   look_after(command, IMAGE->report);
 }
