@@ -4,9 +4,9 @@ local shared = require "exec_support"
 local support = require "support"
 local sys = require "casulo.sys"
 
-local FOREVER, CONTAINERS, box, sh, command_of, status, file_at, facts, descriptors, is_gone =
+local FOREVER, CONTAINERS, box, sh, command_of, status, file_at, facts, descriptors, is_gone, inside =
   shared.FOREVER, shared.CONTAINERS, shared.box, shared.sh, shared.command_of,
-  shared.status, shared.file_at, shared.facts, shared.descriptors, shared.is_gone
+  shared.status, shared.file_at, shared.facts, shared.descriptors, shared.is_gone, shared.inside
 
 describe("exec", function()
   for _, each in ipairs(CONTAINERS) do
@@ -149,6 +149,10 @@ describe("exec", function()
     local p <close> = assert(box():start())
     local q <close> = assert(p:exec { command = sh "trap 'echo caught; exit 3' TERM; echo ready; while :; do sleep 0.01; done", stdout = "pipe" })
     assert.are.equal("ready\n", sys.read(q.stdout, 100))
+    local pid = command_of(q)
+    assert(q:signal "STOP")
+    support.eventually(function() return status(pid, "State"):sub(1, 1) == "T" end, "it stops")
+    assert(q:signal "CONT")
     assert(q:signal "TERM")
     assert.are.same({ exit_code = 3, stdout = "caught\n" }, q:wait(20))
   end)
@@ -170,15 +174,15 @@ describe("exec", function()
 
   support.each_identity("ends with its time, and with its caller's hand", function()
     support.leaves_nothing(function()
-      local p <close> = assert(box():start())
-      assert.are.same({ timed_out = true, signal = sys.SIGKILL }, assert(p:exec { command = FOREVER, timeout = 0.1 }):wait())
-      local pid
+      local p <close> = assert(box { init = true }:start())
+      local command = sh "sleep 1000 & sleep 1000 & wait"
+      assert.are.same({ timed_out = true, signal = sys.SIGKILL }, assert(p:exec { command = command, timeout = 0.1 }):wait())
+      support.eventually(function() return inside(p) == "1 2" end, "its process group ends with it")
       do
-        local q <close> = assert(p:exec { command = FOREVER })
-        pid = command_of(q)
+        local q <close> = assert(p:exec { command = command })
+        assert.are.equal("timeout", select(2, q:wait(0.05)))
       end
-      support.eventually(function() return is_gone(pid) end, "the command dies with what stands for it")
-      assert.are.equal("timeout", select(2, p:wait(0)))
+      support.eventually(function() return inside(p) == "1 2" end, "and at the end of its scope")
     end)
   end)
 
