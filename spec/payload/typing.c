@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
 /* Tries to type into the terminal that is its standard input, in every way there is to make the system call. Prints a
- * line for each way that was not refused, and exits with 1; with 0 where all were. */
+ * line for each way, with what came of it, and exits with 1 where one was not refused. */
 #include <linux/tiocl.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
 static char letter[2] = "x";
 static char paste[2] = { TIOCL_PASTESEL, 0 };
@@ -31,7 +29,7 @@ static void say(const char *way, const char *request, long result) {
 
 static void all_ways(const char *name, long request, void *argument) {
   say("64", name, native(SYS_ioctl, request, argument));
-  say("64 high", name, native(SYS_ioctl, request | 1L << 32, argument));
+  say("64 high", name, native(SYS_ioctl, request | 1L << 32, argument)); /* the kernel looks at the lower half only */
   say("64 sign", name, native(SYS_ioctl, (long)((unsigned long)request | ~0UL << 32), argument));
 #if defined(__x86_64__)
   say("x32", name, native(0x40000000 | 514, request, argument));

