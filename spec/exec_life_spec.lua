@@ -150,6 +150,24 @@ describe("exec and death", function()
     end)
   end)
 
+  support.each_identity("a command that is detached, then or later, lives on without its caller", function()
+    adopting_orphans(function()
+      local p <close> = assert(box { init = true }:start())
+      for _, options in ipairs { { command = FOREVER, detach = true }, { command = FOREVER } } do
+        local pid = assert(sys.clone(0, function()
+          assert(p:exec(options)):detach()
+        end, { threads = true }))
+        sys.waitpid(pid)
+      end
+      sys.poll({}, 50) -- milliseconds in which nothing is to happen
+      assert.are.equal(4, select(2, inside(p):gsub("%d+", "")))
+    end)
+    support.eventually(function()
+      while (sys.waitpid(-1, sys.WNOHANG) or 0) ~= 0 do end
+      return children() == ""
+    end, "they have ended with the container")
+  end)
+
   support.each_identity("a container that ends in the middle is a result or a clear error", function()
     support.leaves_nothing(function()
       for i = 1, 30 do
