@@ -182,7 +182,7 @@ describe("a container in which a command is started", function()
   support.each_identity("cannot look into the joiner where it sees it, sharing the host's PIDs but not its user namespace", function()
     local p <close> = start(support.rootfs(), FOREVER, { namespaces = { "user", "mount", "uts", "ipc", "net", "cgroup" } })
     local q <close> = assert(p:exec { command = FOREVER })
-    local look = "cd /proc/%d && grep -q casulo-init comm && echo seen; for link in exe root cwd fd/3; do readlink $link; done; cat fd/3 maps mem environ"
+    local look = "cd /proc/%d && grep -q casulo-init comm && echo seen; for i in exe root cwd fd/3; do readlink $i; done; cat fd/3 maps mem"
     local result = assert(p:exec { command = sh(look:format(q.pid)), stdout = "pipe", stderr = "null" }):wait()
     assert.are.equal("seen\n", result.stdout)
   end)
