@@ -164,6 +164,7 @@ static struct sock_filter no_typing[] = {
 
 static void child(void *unused) {
   (void)unused;
+  DO(close_range((unsigned)caller + 1, ~0U, CLOSE_RANGE_UNSHARE)); /* until here the descriptors are shared */
   die_with_caller();
   DO(setsid());
   umask(022);
@@ -195,7 +196,7 @@ static void run(void) {
   siginfo_t end;
   int pidfd = -1;
   struct clone_args args = {
-    .flags = CLONE_VM | CLONE_VFORK | CLONE_CLEAR_SIGHAND | CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC,
+    .flags = CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_CLEAR_SIGHAND | CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC,
     .exit_signal = SIGCHLD,
     .pidfd = (uintptr_t)&pidfd,
     .stack = (uintptr_t)stack,

@@ -43,7 +43,7 @@ describe("a start in one of several threads", function()
       local take_ids, execute = { "setresuid", 5, 5, 5 }, { "execve", "/bin/true", { "true" }, {} }
       local function dumpable() return sys.prctl(sys.PR_GET_DUMPABLE) end
       local function start(steps)
-        local pid = assert(sys.clone(0, sys.program(steps)))
+        local pid = assert(sys.clone(sys.CLONE_FILES, sys.program(steps)))
         assert(not driver.shares(pid), "the child is still in the memory")
         assert(select(3, sys.waitpid(pid)) == 0)
       end

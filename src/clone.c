@@ -115,13 +115,27 @@ static int push_no_child(lua_State *L, const struct start *s) {
   return 3;
 }
 
+static void close_descriptor(int *descriptor) {
+  if (*descriptor != -1) close(*descriptor);
+  *descriptor = -1;
+}
+
+static int push_uncopied(lua_State *L, const struct start *s, int *pidfd) {
+  int status;
+  close_descriptor(pidfd);
+  reap(s->pid, &status);
+  sys_failure(L, s->copy_error, "clone: close_range");
+  lua_pushinteger(L, 0);
+  return 4;
+}
+
 static int clone_program(lua_State *L, unsigned long long flags) {
   struct packed *packed = luaL_checkudata(L, BODY, PROGRAM);
   int *descriptor = descriptor_new(L), pidfd = -1;
   bool has_values = option(L, "values") != LUA_TNIL;
   if (has_values) luaL_argexpected(L, lua_istable(L, -1), OPTIONS, "table for values");
   program_bind(L, BODY, has_values ? lua_gettop(L) : 0);
-  struct start s = { .program = &packed->program, .child = { .flags = flags, .pidfd = (uintptr_t)&pidfd } };
+  struct start s = { .program = &packed->program, .needed = packed->needed, .child = { .flags = flags, .pidfd = (uintptr_t)&pidfd } };
   set_cgroup(L, &s.child);
   int status = LUA_OK;
   if (option(L, "born") == LUA_TNIL) share_start(&s);
@@ -129,9 +143,9 @@ static int clone_program(lua_State *L, unsigned long long flags) {
   if (s.pid && (flags & CLONE_PIDFD)) *descriptor = pidfd;
   if (status != LUA_OK) return lua_error(L);
   if (!s.pid) return push_no_child(L, &s);
+  if (s.copy_error) return push_uncopied(L, &s, descriptor);
   if (is_under_way(packed)) return push_child(L, s.pid, flags);
-  if (*descriptor != -1) close(*descriptor);
-  *descriptor = -1;
+  close_descriptor(descriptor);
   return push_failed_step(L, packed, &s);
 }
 
@@ -182,20 +196,24 @@ It walks a program, sharing the caller's memory until it executes or ends: a sta
 caller has. Or it runs a function in a copy of the caller, and ends as the function does: with what it returns for a status (0
 where it returns nothing), or with 1 and a message on standard error where it raises.
 @function clone
-@tparam integer flags CLONE_NEW…, CLONE_PIDFD
+@tparam integer flags CLONE_NEW…, CLONE_PIDFD. For a program, CLONE_FILES: the child has of the caller's descriptors those up to the highest
+that the steps and the inputs name, so that a start costs the same however many the caller has; it shares the table of them until
+it has made a copy, by close_range(2) with CLOSE_RANGE_UNSHARE
 @tparam program|function body
 @tparam[opt] table options `cgroup`: the descriptor of a cgroup v2 directory to start in. For a program, `values`: its inputs, by the
 names of their refs; `born`: a function that is called with the child's PID while the child waits in its new namespaces, and lets
 it go on by returning true. For a function, `threads`: true to copy a process of several threads, although the copy may hang.
-@treturn integer pid and, with CLONE_PIDFD, a descriptor; or nil, a message, errno and, where a step of the program failed, its number
+@treturn integer pid and, with CLONE_PIDFD, a descriptor; or nil, a message, errno and, where a step of the program failed, its number; 0 for
+the close_range of CLONE_FILES
 @see clone(2)
 */
 static int sys_clone(lua_State *L) {
   arg_count(L, 3);
   unsigned long long flags = (unsigned long long)arg_range(L, FLAGS, 0, INT64_MAX);
-  luaL_argcheck(L, !(flags & ~(unsigned long long)(NAMESPACES | CLONE_PIDFD)), FLAGS,
-                "expected CLONE_NEW… flags and CLONE_PIDFD");
   bool is_function = lua_isfunction(L, BODY);
+  unsigned long long allowed = NAMESPACES | CLONE_PIDFD | (is_function ? 0 : CLONE_FILES);
+  luaL_argcheck(L, !(flags & ~allowed), FLAGS,
+                is_function ? "expected CLONE_NEW… flags and CLONE_PIDFD" : "expected CLONE_NEW… flags, CLONE_PIDFD and CLONE_FILES");
   luaL_argexpected(L, is_function || luaL_testudata(L, BODY, PROGRAM), BODY, "program or function");
   check_options(L, !is_function);
   lua_settop(L, OPTIONS);

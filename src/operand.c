@@ -97,10 +97,15 @@ static void pack_opening(lua_State *L, struct packing *p, long cloexec) {
   p->op.arg[p->filled - 1] |= cloexec;
 }
 
+static void note_descriptor(struct packing *p, long fd) {
+  if (p->packed && fd >= p->packed->named) p->packed->named = (unsigned)fd + 1;
+}
+
 static void pack_descriptor(lua_State *L, struct packing *p) {
   int fd;
   if (lua_type(L, -1) == LUA_TUSERDATA && fd_of(L, lua_gettop(L), &fd)) emit(p, fd);
   else pack_integer(L, p, INT_MIN, INT_MAX);
+  note_descriptor(p, p->op.arg[p->filled - 1]);
 }
 
 static void pack_string(lua_State *L, struct packing *p, bool with_length) {
@@ -134,6 +139,7 @@ static void pack_late_descriptor(lua_State *L, struct packing *p, int *where) {
     p->op.into_from = (short)value;
   } else {
     if (!fd_of(L, lua_gettop(L), &fd)) wrong_step(L, p, "expected a descriptor");
+    note_descriptor(p, fd);
     if (where) *where = fd;
   }
 }

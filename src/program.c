@@ -84,6 +84,7 @@ void program_bind(lua_State *L, int program_index, int values_index) {
   if (packed->busy) luaL_error(L, "clone: this program is being started already");
   memset(&packed->program.record, 0, sizeof packed->program.record);
   memset(packed->program.value, 0, (size_t)packed->program.count * sizeof *packed->program.value);
+  packed->needed = packed->named > 3 ? packed->named : 3; /* the standard streams */
   if (packed->inputs == 0) return;
   lua_getiuservalue(L, program_index, 1);
   for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
@@ -94,6 +95,7 @@ void program_bind(lua_State *L, int program_index, int values_index) {
     else lua_pushnil(L);
     if (!fd_of(L, -1, &fd)) luaL_error(L, "clone: no value for ref \"%s\"", name);
     packed->program.value[value - 1] = fd;
+    if (fd >= 0 && (unsigned)fd >= packed->needed) packed->needed = (unsigned)fd + 1;
     lua_pop(L, 1);
   }
   lua_pop(L, 1);

@@ -18,8 +18,10 @@ struct start {
   char *stacks;               /* the child's and the go-between's */
   unsigned long long blocked; /* the caller's signal mask, while all are blocked */
   int held[2];                /* a pipe on which a child that changes ids holds a lock while it is in the caller's memory */
+  unsigned needed;            /* with CLONE_FILES: the child has no descriptor of this number, nor above */
   bool locks;                 /* against starts that are in each other's way */
   int error;                  /* errno of the clone that failed */
+  int copy_error;             /* errno of the child's close_range */
   pid_t pid;
   int between_status;         /* how the go-between ended, where that is known */
   _Atomic int child_lives, between_lives; /* cleared by the kernel when that process has let go of the memory */

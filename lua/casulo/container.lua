@@ -175,8 +175,8 @@ end
 function Container:explain()
   local explain = require "casulo.explain"
   local why = self.checked.new.pid and "a child that is PID 1, with these namespaces of its own" or "a child with these namespaces of its own"
-  return container.plan(self.checked, self.host, container.variant(self.checked))
-    :explain(explain.clone(container.clone_flags(self.checked.new)), why)
+  return plan.new { life.own_descriptors(), container.plan(self.checked, self.host, container.variant(self.checked)) }
+    :explain(explain.clone(container.clone_flags(self.checked.new) | sys.CLONE_FILES), why)
 end
 
 -- The packed program of a variant; the next start with the same one takes it as it is.
@@ -189,7 +189,7 @@ local function prepared(self, settings)
   local job = self.jobs[key]
   if not job then
     job = require "casulo.process".job(container.plan(self.checked, self.host, variant))
-    job.flags = container.clone_flags(self.checked.new)
+    job.flags = container.clone_flags(self.checked.new) | sys.CLONE_FILES
     if job.handed then
       job.gate, job.stays = variant.gate, self.checked.init and true
       job.above = require "casulo.handover".numbers(variant.fds).above

@@ -209,7 +209,7 @@ local function start(target, settings)
   local variant = container.variant(settings)
   local the_plan, numbers = plan_of(target, settings.checked, variant)
   settings.job = process.job(the_plan)
-  settings.job.flags, settings.job.stays, settings.job.stands_in, settings.job.above, settings.job.patience = 0, true, true, numbers.above, PATIENCE
+  settings.job.flags, settings.job.stays, settings.job.stands_in, settings.job.above, settings.job.patience = sys.CLONE_FILES, true, true, numbers.above, PATIENCE
   settings.values = { container = target.pidfd:fileno() }
   for i, fd in ipairs(target.cgroups) do settings.values["cgroup " .. i] = fd end
   local started

@@ -41,7 +41,7 @@ local function denied_before(steps, results, position)
 end
 
 local function failed_in_child(steps, results, message, errno, position)
-  local step = position and steps[position]
+  local step = position == 0 and require "casulo.recipes.life".own_descriptors()[1] or steps[position]
   if step and step[1] == "execve" and errno == sys.ENOENT then
     local denied = denied_before(steps, results, position)
     if denied then step, errno = denied, sys.EACCES end
@@ -80,7 +80,7 @@ end
 -- A plan with Lua functions runs in a copy of this process; what goes wrong comes back as text through a pipe.
 local function clone_function(job, flags, values, report)
   local failures = require "casulo.failure" -- now: the child may have no files to load it from
-  local pid, pidfd, errno = sys.clone(flags | sys.CLONE_PIDFD, function()
+  local pid, pidfd, errno = sys.clone(flags & ~sys.CLONE_FILES | sys.CLONE_PIDFD, function()
     local ok, failure = plan.run(job.steps, sys, values)
     if ok then return 0 end
     sys.write(report, failures.encode(failure, job.steps))
@@ -151,7 +151,7 @@ local function complete(self, values)
     local master, message, errno = require "casulo.recipes.terminal".receive(self.terminal_socket)
     streams.release(self.terminal_socket)
     if not master then return nil, require "casulo.failure".new { message = message, errno = errno } end
-    self.tty = master
+    self.tty = streams.set_aside(master)
   end
   local ok, failure = plan.run(self.job.after, sys, values)
   if not ok then return nil, require "casulo.failure".new(failure) end
@@ -182,6 +182,7 @@ function process.start(settings)
     return nil, self.pidfd
   end
   handle.own(self)
+  self.pidfd = streams.set_aside(self.pidfd)
   if opened then opened:hand_over(self) end
   ok, failure = complete(self, values)
   if ok then return self end

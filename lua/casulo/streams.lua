@@ -72,13 +72,32 @@ local function write_some(flow)
   return true
 end
 
+local CROWDED, ASIDE = 32, 1024
+
+--- Moves a descriptor of the caller's that stays open as long as a child lives out of the low numbers, where they are many: a child
+-- gets a table with room for the highest number that it needs, so those that are opened for it must find low ones.
+-- @tparam descriptor descriptor
+-- @treturn descriptor a copy, and the given one is closed; or the given one
+function streams.set_aside(descriptor)
+  if descriptor:fileno() < CROWDED or descriptor:fileno() >= ASIDE then return descriptor end
+  local copy = sys.fcntl(descriptor, sys.F_DUPFD_CLOEXEC, ASIDE)
+  if not copy then return descriptor end -- it lies above the limit of this process
+  release(descriptor)
+  return copy
+end
+
 local Opened = {}
 Opened.__index = Opened
 
 --- Our ends now belong to a process. The others are the child's alone, so that we see it when that closes them.
 function Opened:hand_over(process)
   for _, descriptor in pairs(self.theirs) do release(descriptor) end
-  for name, descriptor in pairs(self.ours) do process[name] = descriptor end
+  for name, descriptor in pairs(self.ours) do process[name] = streams.set_aside(descriptor) end
+  for _, flow in ipairs(self.flows) do
+    flow.descriptor = streams.set_aside(flow.descriptor)
+    flow.fd = flow.descriptor
+    if flow.reader then flow.reader = streams.set_aside(flow.reader) end
+  end
   process.flows = self.flows[1] and self.flows
   self.ours, self.flows = {}, {}
 end

@@ -40,6 +40,16 @@ function life.die_with(pidfd, again)
   }
 end
 
+--- What a clone with CLONE_FILES begins with, in words: `sys.clone` itself does it.
+-- @treturn table steps
+-- @see close_range(2)
+function life.own_descriptors()
+  return {
+    { "close_range", ref "the first that is not needed", 0xffffffff, sys.CLOSE_RANGE_UNSHARE,
+      why = "a table of descriptors of its own, with those that follow: to copy all that the caller has takes time and memory" },
+  }
+end
+
 --- A session of its own.
 -- @treturn table steps
 -- @see setsid(2)
