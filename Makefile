@@ -105,7 +105,7 @@ build/bench/by_hand: bench/by_hand.c src/clone3.c src/clone3.h
 
 build/bench/pause: bench/pause.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(WARNINGS) -nostdlib -static -Wl,-z,noseparate-code -o $@ $<
+	$(CC) $(CFLAGS) $(WARNINGS) -fPIE -static-pie -nostdlib -Wl,-z,noseparate-code -o $@ $<
 
 sanitize: lint-packages build/casulo-init
 	@sh src/sanitize.sh "$(LUA_CFLAGS)"

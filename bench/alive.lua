@@ -14,7 +14,7 @@ local sys = casulo.sys
 local root, tool, kind, count, patience = arg[1], arg[2], arg[3], math.tointeger(tonumber(arg[4])), tonumber(arg[5])
 local command = { table.unpack(arg, 6) }
 
-local KERNEL = { "SReclaimable", "SUnreclaim", "KernelStack", "PageTables", "Percpu" }
+local KERNEL = { "SReclaimable", "SUnreclaim", "VmallocUsed", "PageTables", "Percpu" } -- stacks are among what is vmalloced
 
 local function now() return sys.clock_gettime(sys.CLOCK_MONOTONIC) end
 
@@ -23,8 +23,8 @@ local function read(path)
   return file and file:read "a" or ""
 end
 
--- What the kernel itself holds, in kB, as it books it. Not how far MemAvailable fell: freed pages may come back to that long
--- after, on a virtual machine that reports them to its host first.
+-- What the kernel itself holds, in kB, as it books it. Not how far MemAvailable fell: freed pages come back to that seconds
+-- later, on a virtual machine that reports them to its host first.
 local function kernel_memory()
   local text, sum = read "/proc/meminfo", 0
   for _, field in ipairs(KERNEL) do sum = sum + tonumber(text:match(field .. ":%s+(%d+)")) end

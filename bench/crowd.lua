@@ -46,8 +46,8 @@ local crowd = {}
 function crowd.by_count(settings)
   local section = {
     name = "alive", title = "Alive at once, from one process", columns = COLUMNS, rows = {},
-    notes = { "Memory: the kernel's is the growth of Slab, KernelStack, PageTables and Percpu in /proc/meminfo; the user's is RssAnon and "
-      .. "RssShmem of the processes.",
+    notes = { "Memory: the kernel's is the growth of Slab, VmallocUsed (stacks, filters), PageTables and Percpu in /proc/meminfo; the "
+      .. "user's is RssAnon and RssShmem of the processes.",
       "The command is the smallest there is, a static program of one system call. A start takes longer the more processes there are: "
       .. "pivot_root(2) looks at each.",
       "Freed after: when the kernel has let go of 80 % of it." },
