@@ -43,7 +43,8 @@ build/casulo/sys.so: $(SOURCES) $(HEADERS) build/casulo-init
 # The command, with the interpreter and the modules inside.
 build/bin/casulo: src/command/casulo.c src/command/modules.h build/modules.c $(SOURCES) $(HEADERS) build/casulo-init
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(WARNINGS) $(LUA_CFLAGS) -o $@ src/command/casulo.c build/modules.c $(SOURCES) $(LIBLUA) -lm -ldl -Wl,-E $(LDFLAGS)
+	$(CC) $(CFLAGS) $(WARNINGS) $(LUA_CFLAGS) -DLUA='"$(LUA)"' -fPIE -static-pie -o $@ src/command/casulo.c build/modules.c \
+	  $(SOURCES) $(LIBLUA) -lm -Wl,--wrap=dlopen,--wrap=dlerror $(LDFLAGS)
 
 build/modules.c: src/bundle.lua $(MODULES)
 	@mkdir -p $(@D)
@@ -101,7 +102,7 @@ bench: bench-packages
 
 build/bench/by_hand: bench/by_hand.c src/clone3.c src/clone3.h
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(WARNINGS) -o $@ bench/by_hand.c src/clone3.c
+	$(CC) $(CFLAGS) $(WARNINGS) -static -o $@ bench/by_hand.c src/clone3.c
 
 build/bench/pause: bench/pause.c
 	@mkdir -p $(@D)

@@ -8,13 +8,13 @@ trap 'rm -rf "$out"' EXIT
 
 for compiler in gcc clang; do
   $compiler -O2 -Wall -Wextra -Werror -fPIC -shared -fvisibility=hidden $1 -o "$out/sys.so" src/*.c
-  $compiler -O2 -Wall -Wextra -Werror -c $1 -o "$out/command.o" src/command/casulo.c
+  $compiler -O2 -Wall -Wextra -Werror -c $1 '-DLUA="lua"' -o "$out/command.o" src/command/casulo.c
   $compiler -O2 -Wall -Wextra -Werror -ffreestanding -c -o "$out/init.o" src/init/casulo-init.c
   for file in bench/*.c; do $compiler -O2 -Wall -Wextra -Werror -c -o "$out/bench.o" "$file"; done
   echo "$compiler: clean"
 done
 clang-tidy --quiet --warnings-as-errors='*' \
   --checks='-*,bugprone-*,clang-analyzer-*,misc-redundant-expression,-bugprone-easily-swappable-parameters,-bugprone-assignment-in-if-condition,-bugprone-reserved-identifier,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling' \
-  src/*.c src/command/*.c src/init/*.c bench/*.c -- $1 2>/dev/null
+  src/*.c src/command/*.c src/init/*.c bench/*.c -- $1 '-DLUA="lua"' 2>/dev/null
 echo "clang-tidy: clean"
 luacheck --quiet lua src spec examples bench .busted

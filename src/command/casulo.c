@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-/* The command as a program of its own: the interpreter, casulo.sys and the modules of casulo in one file. The interpreter
- * of the system loads a line editor first, and that takes as long as a container. */
+/* The command as a program of its own: the interpreter, casulo.sys and the modules of casulo in one file, static. The interpreter
+ * of the system loads a line editor first, and that takes as long as a container; to find and bind libraries takes a third of it. */
 #define _GNU_SOURCE
 #include <lauxlib.h>
 #include <lua.h>
@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "modules.h"
 
@@ -45,6 +47,30 @@ static void *allocate(void *unused, void *block, size_t old, size_t size) {
   if (block && size <= old) return block;
   void *copy = take(size);
   return copy && block ? memcpy(copy, block, old) : copy;
+}
+
+/* The linker puts these in place of the C library's, for the interpreter: a static program cannot load a C module that a description
+ * requires. The interpreter of the system can, so the command begins again there, as long as nothing has been started. */
+static char **arguments;
+static int count;
+static pid_t self;
+
+void *__wrap_dlopen(const char *path, int mode);
+char *__wrap_dlerror(void);
+
+void *__wrap_dlopen(const char *path, int mode) {
+  (void)path;
+  (void)mode;
+  if (getpid() != self || waitid(P_ALL, 0, &(siginfo_t){ 0 }, WEXITED | WNOHANG | WNOWAIT) == 0) return NULL;
+  char *again[count + 4];
+  memcpy(again, (char *[]){ LUA, "-e", "os.exit(require 'casulo.cli'.main(arg), true)", "-" }, 4 * sizeof *again);
+  memcpy(again + 4, arguments + 1, (size_t)count * sizeof *again);
+  execvp(again[0], again);
+  return NULL;
+}
+
+char *__wrap_dlerror(void) {
+  return "this command loads C modules only through " LUA ", which must be there and find casulo, and before anything is started";
 }
 
 /* What `require` calls for a module, with its name. */
@@ -88,7 +114,9 @@ static int run(lua_State *L) {
 }
 
 int main(int argc, char **argv) {
-  (void)argc;
+  arguments = argv;
+  count = argc;
+  self = getpid();
   lua_State *L = luaL_newstate();
   if (!L) return 125;
   open_arena();

@@ -1,0 +1,35 @@
+-- SPDX-License-Identifier: MIT
+-- The command is static, so it cannot load a C module; the interpreter of the system can. (lfs comes with busted.)
+local support = require "support"
+
+local FILE = [[
+%s
+local lfs = require "lfs"
+return { rootfs = %q, command = { "echo", type(lfs.currentdir) } }
+]]
+
+-- Runs a description that requires lfs. → exit status, stdout, stderr
+local function outcome(before, environment)
+  local path = support.tmpdir() .. "/box.lua"
+  support.write_file(path, FILE:format(before, support.rootfs()))
+  return support.sh(("env LUA_PATH='%s' LUA_CPATH='%s' %s %s run %s"):format(package.path, package.cpath, environment, support.command(), path))
+end
+
+local function fails(...)
+  local status, out, err = outcome(...)
+  assert.are.same({ 125, "" }, { status, out })
+  assert.is_truthy(err:find("this command loads C modules only through lua5.4", 1, true), err)
+end
+
+describe("the command, where a description requires a C module,", function()
+  it("goes on in the interpreter of the system", function()
+    assert.are.same({ 0, "function\n", "" }, { outcome("", "") })
+  end)
+
+  it("says that there is none", function() fails("", "PATH=/nowhere") end)
+
+  it("does not begin again when something runs already", function()
+    local sleeping = "p = require 'casulo'.container { rootfs = %q, command = { 'sleep', '1000' } }:start()"
+    support.leaves_nothing(function() fails(sleeping:format(support.rootfs()), "") end)
+  end)
+end)
