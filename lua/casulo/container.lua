@@ -9,8 +9,8 @@ local idmap = require "casulo.idmap"
 local layout = require "casulo.layout"
 local life = require "casulo.recipes.life"
 local plan = require "casulo.plan"
+local seccomp = require "casulo.recipes.seccomp"
 local sys = require "casulo.sys"
-local terminal = require "casulo.recipes.terminal"
 
 local CLONE_FLAGS = {
   user = sys.CLONE_NEWUSER, pid = sys.CLONE_NEWPID, mount = sys.CLONE_NEWNS, uts = sys.CLONE_NEWUTS,
@@ -86,8 +86,8 @@ local function surroundings(checked, host, variant)
     layout.steps(checked, host, command.become_root(checked, with_caller "the kernel forgets that request when the ids change")),
     checked.new.net and require "casulo.recipes.network".loopback() or {},
     names_steps(checked),
-    variant.tty and terminal.open(variant.tty, checked.user) or {},
-    terminal.refuse_typing(), -- casulo-init, too: from inside one may make it do what one may not do oneself
+    variant.tty and require "casulo.recipes.terminal".open(variant.tty, checked.user) or {},
+    seccomp.refuse_typing(), -- casulo-init, too: from inside one may make it do what one may not do oneself
   }, with_caller
 end
 
@@ -111,7 +111,7 @@ end
 -- @treturn plan
 function container.plan(checked, host, variant)
   local steps, with_caller = surroundings(checked, host, variant)
-  local control = variant.tty and terminal.control() or {}
+  local control = variant.tty and require "casulo.recipes.terminal".control() or {}
   local by_init = checked.init and is_root_inside(checked)
   local rights = command.rights(checked, host, by_init and {} or with_caller "the kernel forgets that request when the ids change")
   local own = { checked.init and life.session() or {}, control, by_init and rights or {}, command.exec(checked, host) }

@@ -23,6 +23,7 @@ local life = require "casulo.recipes.life"
 local plan = require "casulo.plan"
 local privileges = require "casulo.recipes.privileges"
 local process = require "casulo.process"
+local seccomp = require "casulo.recipes.seccomp"
 local sys = require "casulo.sys"
 local terminal = require "casulo.recipes.terminal"
 
@@ -107,7 +108,7 @@ local function enter(checked, target, values, numbers, tty)
       { "chroot", ".", why = "and make it the root of this process" },
     } or {},
     limit_steps(target),
-    terminal.refuse_typing(),
+    seccomp.refuse_typing(),
     { "getpid", as = "self", why = "casulo-init, with which the command is to die" },
     { "pidfd_open", ref "self", as = "casulo-init", why = "a descriptor that stands for it" },
     closing,
@@ -209,7 +210,8 @@ local function start(target, settings)
   local variant = container.variant(settings)
   local the_plan, numbers = plan_of(target, settings.checked, variant)
   settings.job = process.job(the_plan)
-  settings.job.flags, settings.job.stays, settings.job.stands_in, settings.job.above, settings.job.patience = sys.CLONE_FILES, true, true, numbers.above, PATIENCE
+  settings.job.flags, settings.job.above, settings.job.patience = sys.CLONE_FILES, numbers.above, PATIENCE
+  settings.job.stays, settings.job.stands_in = true, true
   settings.values = { container = target.pidfd:fileno() }
   for i, fd in ipairs(target.cgroups) do settings.values["cgroup " .. i] = fd end
   local started

@@ -3,7 +3,6 @@
 --- Processes that run: the handle that owns one until its end.
 -- @module casulo.handle
 
-local joiner = require "casulo.joiner"
 local streams = require "casulo.streams"
 local sys = require "casulo.sys"
 
@@ -52,7 +51,7 @@ local function send_signal(self, number)
 end
 
 local function send(self, number)
-  if self.job.stands_in and joiner.ask(self, number) then return true end
+  if self.job.stands_in and require "casulo.joiner".ask(self, number) then return true end
   return send_signal(self, number)
 end
 
@@ -140,7 +139,7 @@ local adopt -- see below
 local function abort(self)
   if self.result then return end
   if not self.status then
-    if self.job.stands_in and self.pidfd:is_open() and joiner.end_command(self) then
+    if self.job.stands_in and self.pidfd:is_open() and require "casulo.joiner".end_command(self) then
       adopt(self.pid)
       self.status = { lost = "the process cannot be killed now" }
     else

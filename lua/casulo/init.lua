@@ -6,7 +6,7 @@
 -- @module casulo
 
 for _, name in ipairs {
-  "calls", "exec", "explain", "failure", "handle", "hint", "nearest", "process", "state", "streams",
+  "calls", "exec", "explain", "failure", "handle", "hint", "joiner", "nearest", "process", "state", "streams",
 } do require("casulo." .. name) end
 
 local recipes = require "casulo.recipes"
