@@ -4,6 +4,8 @@
  *
  * usage: by_hand ROOT/ COMMAND [ARGUMENT…]
  * For each "KIND COUNT" on standard input, starts so many containers, waits for each, and writes a line of microseconds.
+ * usage: by_hand KIND ROOT/ COMMAND [ARGUMENT…]
+ * One container.
  * KIND is four, six or whole. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -16,6 +18,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,7 +151,7 @@ static void loopback(void) {
   DO(close(any));
 }
 
-/* No TIOCSTI, no TIOCLINUX, by the ioctl of any ABI: the instructions of recipes/terminal.lua. */
+/* No TIOCSTI, no TIOCLINUX, by the ioctl of any ABI: the instructions of recipes/seccomp.lua. */
 #define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
 #define EQUAL(value, yes, no) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, yes, no)
 #define RETURN(value) BPF_STMT(BPF_RET | BPF_K, value)
@@ -231,12 +234,10 @@ static int kind_of(const char *name) {
   return WHOLE;
 }
 
-int main(int argc, char **argv) {
+/* As the standard input says. */
+static void run_many(void) {
   char line[64], name[16];
   long count;
-  if (argc < 3) give_up("usage: by_hand ROOT/ COMMAND", EINVAL);
-  root = argv[1];
-  command = argv + 2;
   while (fgets(line, sizeof line, stdin)) {
     if (sscanf(line, "%15s %ld", name, &count) != 2) give_up("expected KIND COUNT", EINVAL);
     kind = kind_of(name);
@@ -248,5 +249,15 @@ int main(int argc, char **argv) {
     puts("");
     fflush(stdout);
   }
+}
+
+int main(int argc, char **argv) {
+  bool once = argc > 3 && argv[1][0] != '/';
+  if (argc < 3) give_up("usage: by_hand [KIND] ROOT/ COMMAND", EINVAL);
+  if (once) kind = kind_of(*++argv);
+  root = argv[1];
+  command = argv + 2;
+  if (once) run();
+  else run_many();
   return 0;
 }

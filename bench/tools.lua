@@ -85,6 +85,9 @@ tools.LIST = {
   { "casulo", function(kind, root, command)
     return joined({ "build/bin/casulo", "run" }, CASULO[kind](root), { "--" }, command)
   end },
+  { "C by hand", function(kind, root, command, directory)
+    return kind ~= "standard" and joined({ directory .. "/by_hand", kind, root .. "/" }, command)
+  end },
   { "unshare", function(kind, root, command)
     return UNSHARE[kind] and joined({ "unshare" }, words(UNSHARE[kind]), { root .. command[1] }, { table.unpack(command, 2) })
   end },
@@ -99,6 +102,6 @@ tools.LIST = {
 --- Whether the tool of a name in the list can be run.
 -- @tparam string name
 -- @treturn boolean
-function tools.is_installed(name) return name == "casulo" or peer.find(name:match "^%S+") ~= nil end
+function tools.is_installed(name) return name == "casulo" or name == "C by hand" or peer.find(name:match "^%S+") ~= nil end
 
 return tools
