@@ -248,9 +248,13 @@ describe("of starts with init", function()
       collectgarbage()
     end
     some(100)
-    local before = resident()
-    support.leaves_nothing(function() some(500) end)
-    assert.is_true(resident() - before < 1024, ("%d kB, and then %d"):format(before, resident()))
+    local least, before = math.huge, nil
+    for _ = 1, 3 do -- the heap has its ups and downs; what leaks grows each time
+      before = resident()
+      support.leaves_nothing(function() some(200) end)
+      least = math.min(least, resident() - before)
+    end
+    assert.is_true(least < 400, ("%d kB more each time"):format(least))
   end)
 
   support.each_identity("two hundred live side by side, each with its output", function()

@@ -176,7 +176,7 @@ function Container:explain()
   local explain = require "casulo.explain"
   local why = self.checked.new.pid and "a child that is PID 1, with these namespaces of its own" or "a child with these namespaces of its own"
   return plan.new { life.own_descriptors(), container.plan(self.checked, self.host, container.variant(self.checked)) }
-    :explain(explain.clone(container.clone_flags(self.checked.new) | sys.CLONE_FILES), why)
+    :explain(explain.clone(container.clone_flags(self.checked.new)), why)
 end
 
 -- The packed program of a variant; the next start with the same one takes it as it is.

@@ -169,7 +169,7 @@ local function descriptors_sent(value)
   return ("[{cmsg_type=SCM_RIGHTS, cmsg_data=[%s]}]"):format(descriptor(value[1]))
 end
 
-local namespace_bits, clone_bits, attributes = flags "CLONE_NEW", flags "CLONE_", attribute_bits
+local clone_bits, attributes = flags "CLONE_NEW", attribute_bits
 local tree_bits = flags(nil, " OPEN_TREE_CLONE OPEN_TREE_CLOEXEC AT_RECURSIVE ")
 local at_bits = flags(nil, " AT_RECURSIVE AT_EMPTY_PATH ")
 local dir = descriptor
@@ -200,7 +200,7 @@ local ARGUMENTS = {
   prctl = { one_of "PR_[SGC]", prctl_value, number, number, number },
   read = { descriptor, number }, seccomp = { seccomp_operation, number, filter }, sendmsg = { descriptor, quoted, descriptors_sent },
   setdomainname = { with_length }, sethostname = { with_length },
-  setgroups = { groups }, setns = { descriptor, namespace_bits }, unshare = { namespace_bits },
+  setgroups = { groups }, setns = { descriptor, clone_bits }, unshare = { clone_bits },
   setresgid = { number, number, number }, setresuid = { number, number, number },
   signal = { signal, disposition }, sigprocmask = { one_of("SIG_", "^SIG_[BUS]"), signals },
   spawn = { list },
@@ -226,10 +226,10 @@ function explain.call(step)
   return ("%s(%s)"):format(step[1], table.concat(texts, ", "))
 end
 
---- The line of a clone.
+--- The line of a clone: its namespaces.
 -- @tparam integer clone_flags
 -- @treturn string
-function explain.clone(clone_flags) return ("clone(%s)"):format(clone_bits(clone_flags)) end
+function explain.clone(clone_flags) return ("clone(%s)"):format(clone_bits(clone_flags & ~sys.CLONE_FILES)) end
 
 local function line(step, indent)
   local call = explain.call(step)

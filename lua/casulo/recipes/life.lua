@@ -46,7 +46,7 @@ end
 function life.own_descriptors()
   return {
     { "close_range", ref "the first that is not needed", 0xffffffff, sys.CLOSE_RANGE_UNSHARE,
-      why = "a table of descriptors of its own, with those that follow: to copy all that the caller has takes time and memory" },
+      why = "the table of descriptors, shared so far, becomes its own: a copy of all that the caller has would take time and memory" },
   }
 end
 
