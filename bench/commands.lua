@@ -34,19 +34,28 @@ local function quoted(words)
   return table.concat(list, " ")
 end
 
--- One round: each tool some times, beginning with another tool than the round before.
-local function measure(settings, lines, first, times)
+-- Each round in an order of its own: what one tool leaves to the kernel to do is the next one's loss.
+local function shuffle(lines)
+  for i = #lines, 2, -1 do
+    local k = math.random(i)
+    lines[i], lines[k] = lines[k], lines[i]
+  end
+end
+
+-- One round: each tool some times.
+local function measure(settings, lines, times)
   local report = settings.directory .. "/hyperfine.json"
   local command = { "hyperfine", "--style", "none", "-N", "-i", "-w", "2", "-r", tostring(settings.runs), "--export-json", report }
-  for i = 0, #lines - 1 do command[#command + 1] = quoted(lines[(first + i) % #lines + 1].words) end
+  shuffle(lines)
+  for _, line in ipairs(lines) do command[#command + 1] = quoted(line.words) end
   peer.run(without_hybrid_cgroup(command), settings.directory .. "/hyperfine.log")
   local file <close> = assert(io.open(report))
   local results = assert(json.decode(file:read "a")).results
-  for i = 0, #lines - 1 do
-    local tool = lines[(first + i) % #lines + 1].name
+  for i, line in ipairs(lines) do
+    local tool = line.name
     times[tool] = times[tool] or { failed = 0 }
-    for k, seconds in ipairs(results[i + 1].times) do
-      if results[i + 1].exit_codes[k] == 0 then table.insert(times[tool], seconds * 1e3)
+    for k, seconds in ipairs(results[i].times) do
+      if results[i].exit_codes[k] == 0 then table.insert(times[tool], seconds * 1e3)
       else times[tool].failed = times[tool].failed + 1 end
     end
   end
@@ -74,7 +83,7 @@ end
 
 local function row(settings, kind, notes)
   local times, lines = {}, lines_of(settings, kind)
-  for round = 1, settings.rounds do measure(settings, lines, round, times) end
+  for _ = 1, settings.rounds do measure(settings, lines, times) end
   local cells = { kind = kinds.TITLES[kind], runs = settings.rounds * settings.runs, targets = {} }
   for _, tool in ipairs(tools.LIST) do cells[tool[1]] = cell(tool[1], times[tool[1]], notes, cells.kind) end
   for _, tool in ipairs(COMPARED) do
