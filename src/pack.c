@@ -5,12 +5,13 @@
 
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 
 #include "lib.h"
 
-/* The calls that a step may name, and how its arguments become those of the kernel:
+/* The calls that a step may name, sorted, and how its arguments become those of the kernel:
  *   s string   S string or nil   n string, then its length   b bytes, then their number   B struct ifreq
  *   i int   P option of prctl   u unsigned   l unsigned long   I id, -1 for unchanged   d descriptor   D descriptor or nil
  *   v list of strings   g list of group ids   m signal set, no old set, its size   h disposition, likewise
@@ -43,8 +44,8 @@ static const struct call calls[] = {
   { "mount_setattr", SYS_mount_setattr, "dsub" },
   { "move_mount", SYS_move_mount, "dsdsu" },
   { "open_tree", SYS_open_tree, "dso" },
-  { "openat2", SYS_openat2, "dsb" },
   { "openat", SYS_openat, "dso|u" },
+  { "openat2", SYS_openat2, "dsb" },
   { "pidfd_open", SYS_pidfd_open, "i|u" },
   { "pivot_root", SYS_pivot_root, "ss" },
   { "poll", SYS_ppoll, "pt" },
@@ -137,10 +138,10 @@ static void pack_outcomes(lua_State *L, struct packing *p, int step) {
   lua_settop(L, step);
 }
 
+static int compare_call(const void *name, const void *call) { return strcmp(name, ((const struct call *)call)->name); }
+
 static const struct call *find_call(const char *name) {
-  for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
-    if (strcmp(calls[i].name, name) == 0) return &calls[i];
-  return NULL;
+  return bsearch(name, calls, sizeof calls / sizeof *calls, sizeof *calls, compare_call);
 }
 
 void pack_step(lua_State *L, struct packing *p, int step) {

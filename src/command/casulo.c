@@ -75,10 +75,8 @@ char *__wrap_dlerror(void) {
 
 /* What `require` calls for a module, with its name. */
 static int open_module(lua_State *L) {
-  const char *name = luaL_checkstring(L, 1);
-  const struct module *module = modules;
-  while (strcmp(module->name, name) != 0) module++;
-  if (luaL_loadbufferx(L, module->code, module->size, name, "b") != LUA_OK) return lua_error(L);
+  const struct module *module = lua_touserdata(L, lua_upvalueindex(1));
+  if (luaL_loadbufferx(L, module->code, module->size, module->name, "b") != LUA_OK) return lua_error(L);
   lua_insert(L, 1);
   lua_call(L, lua_gettop(L) - 1, 1);
   return 1;
@@ -87,7 +85,8 @@ static int open_module(lua_State *L) {
 static void offer_modules(lua_State *L) {
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
   for (const struct module *module = modules; module->name; module++) {
-    lua_pushcfunction(L, open_module);
+    lua_pushlightuserdata(L, (void *)module);
+    lua_pushcclosure(L, open_module, 1);
     lua_setfield(L, -2, module->name);
   }
   lua_pushcfunction(L, luaopen_casulo_sys);
