@@ -4,7 +4,6 @@
 -- those that come later go the same way.
 -- @module casulo.command
 
-local idmap = require "casulo.idmap"
 local life = require "casulo.recipes.life"
 local sys = require "casulo.sys"
 
@@ -56,6 +55,7 @@ end
 -- @treturn table steps
 function command.become_root(checked, rearm)
   if not checked.new.user or checked.own_maps then return {} end
+  local idmap = require "casulo.idmap"
   local first = { uid = idmap.first(checked.uid_map), gid = idmap.first(checked.gid_map) }
   return {
     require "casulo.recipes.users".become(first,

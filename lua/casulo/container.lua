@@ -5,7 +5,6 @@
 
 local command = require "casulo.command"
 local description = require "casulo.description"
-local idmap = require "casulo.idmap"
 local layout = require "casulo.layout"
 local life = require "casulo.recipes.life"
 local plan = require "casulo.plan"
@@ -92,7 +91,7 @@ local function surroundings(checked, host, variant)
 end
 
 -- Whoever is another than root inside loses, by executing casulo-init, the capabilities that further steps need.
-local function is_root_inside(checked) return not checked.new.user or idmap.first(checked.uid_map) == 0 end
+local function is_root_inside(checked) return not checked.new.user or require "casulo.idmap".first(checked.uid_map) == 0 end
 
 -- Through casulo-init: as PID 1 of its own, or to wait for the caller's word.
 local function handed_over(checked, host, variant, own_steps)

@@ -7,7 +7,6 @@
 -- @module casulo.description
 
 local check = require "casulo.check"
-local idmap = require "casulo.idmap"
 local mounts = require "casulo.recipes.mounts"
 local RUN_FIELDS = require "casulo.run_fields"
 
@@ -161,7 +160,7 @@ function description.id_map(value, path)
   if value == "auto" then return value end
   local map = check.list(value, path, check_range)
   if not map[1] then error(path .. ": expected at least one { container, host, count }", 0) end
-  local position, what = idmap.conflict(map)
+  local position, what = require "casulo.idmap".conflict(map)
   if position then error(("%s[%d]: %s"):format(path, position, what), 0) end
   return map
 end
@@ -228,6 +227,8 @@ local function check_consistency(checked, path, raw)
   if raw.network == "none" and not new.net then
     error(path .. '.network: "none" needs a network namespace of its own; add "net" to namespaces', 0)
   end
+  local map = not new.user and (checked.uid_map and "uid_map" or checked.gid_map and "gid_map")
+  if map then error(("%s.%s: there is no new user namespace to map (add \"user\" to namespaces)"):format(path, map), 0) end
 end
 
 --- Calls one of the checks below, for a caller that raises what is wrong at a position of its own.
@@ -325,7 +326,7 @@ function description.check(raw, host)
     checked.new.net = nil
   end
   check_consistency(checked, path, raw)
-  idmap.settle(checked, path, host)
+  if checked.new.user then require "casulo.idmap".settle(checked, path, host) end
   return checked
 end
 

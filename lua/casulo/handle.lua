@@ -3,7 +3,7 @@
 --- Processes that run: the handle that owns one until its end.
 -- @module casulo.handle
 
-local streams = require "casulo.streams"
+local descriptors = require "casulo.descriptors"
 local sys = require "casulo.sys"
 
 local handle = {}
@@ -67,7 +67,7 @@ end
 
 local function has_ended(self)
   if self.status or self.result then return true end
-  return self.pidfd:is_open() and streams.poll({ ending_of(self) }, 0) ~= 0
+  return self.pidfd:is_open() and descriptors.poll({ ending_of(self) }, 0) ~= 0
 end
 
 --- Sends a signal. Which of them PID 1 of a PID namespace gets: SIGKILL and SIGSTOP, and those that it handles.
@@ -98,7 +98,7 @@ function Process:milliseconds_left(moment)
   return handle.milliseconds_until(moment)
 end
 
---- The time until a moment, for `streams.poll`.
+--- The time until a moment, for `descriptors.poll`.
 -- @tparam ?number moment seconds of CLOCK_MONOTONIC
 -- @treturn integer milliseconds; -1 for no end
 function handle.milliseconds_until(moment)
@@ -115,7 +115,7 @@ local function reap(self)
     if not id:is_open() then by, id = sys.P_PID, self.pid end
     pid, how, errno = sys.waitid(by, id, sys.WEXITED | sys.__WALL)
     code = errno
-    if errno == sys.EAGAIN and not pid then streams.poll({ ending_of(self) }, -1) end -- an event loop made it O_NONBLOCK
+    if errno == sys.EAGAIN and not pid then descriptors.poll({ ending_of(self) }, -1) end -- an event loop made it O_NONBLOCK
   until pid or (errno ~= sys.EINTR and errno ~= sys.EAGAIN)
   local result = self.timed_out and { timed_out = true } or {}
   if not pid then result.lost = how -- the caller ignores SIGCHLD, and the kernel kept no status
@@ -128,9 +128,9 @@ local function release(self)
   self.released = true
   if self.claim and self.status then self.claim:release() end -- of its name
   for _, name in ipairs(DESCRIPTORS) do
-    if self[name] then streams.release(self[name]) end
+    if self[name] then descriptors.release(self[name]) end
   end
-  for _, flow in ipairs(self.flows or NO_FLOWS) do streams.stop(flow) end
+  for _, flow in ipairs(self.flows or NO_FLOWS) do require "casulo.streams".stop(flow) end
 end
 
 local adopt -- see below
@@ -160,8 +160,8 @@ end
 -- The functions that drain calls may wait for this process, too; the innermost comes to the end.
 local function finish(self)
   if not self.status then self.status = reap(self) end
-  if self.flows then
-    local ok, err = streams.drain(self.flows)
+  if self.flows and self.flows[1] then
+    local ok, err = require "casulo.streams".drain(self.flows)
     if not ok then fail(self, err) end
   end
   if self.result then return end
@@ -194,7 +194,9 @@ function Process:entries()
   if not self.watched then
     self.flows = self.flows or {}
     for _, name in ipairs { "stdout", "stderr", "tty" } do
-      if self[name] and self[name]:is_open() then self.flows[#self.flows + 1] = streams.reading(name, self[name]) end
+      if self[name] and self[name]:is_open() then
+        self.flows[#self.flows + 1] = require "casulo.streams".reading(name, self[name])
+      end
     end
     self.watched = { ending_of(self), table.unpack(self.flows) }
   end
@@ -207,7 +209,8 @@ end
 --- Moves what the last poll found in the streams of a process. An error in a function that gets it ends the process.
 -- @tparam process self
 function handle.move(self)
-  local ok, err = streams.move(self.flows)
+  if not self.flows[1] then return end
+  local ok, err = require "casulo.streams".move(self.flows)
   if not ok then fail(self, err) end
 end
 
@@ -236,7 +239,7 @@ end
 local function wait_with_streams(self, patience)
   local entries = self:entries()
   while true do
-    if streams.poll(entries, self:milliseconds_left(patience)) > 0 then handle.move(self) end
+    if descriptors.poll(entries, self:milliseconds_left(patience)) > 0 then handle.move(self) end
     local ended, result, err = handle.outcome(self)
     if ended then return result, err end
     local time = (self.deadline or patience) and now()
@@ -283,7 +286,7 @@ end
 -- Whether casulo-init has heard, and shut its end, or has ended.
 local function has_heard(control)
   local entry, deadline = { fd = control, events = 0, revents = 0 }, now() + 10
-  repeat streams.poll({ entry }, handle.milliseconds_until(deadline)) until entry.revents ~= 0 or now() >= deadline
+  repeat descriptors.poll({ entry }, handle.milliseconds_until(deadline)) until entry.revents ~= 0 or now() >= deadline
   return entry.revents ~= 0
 end
 
@@ -297,7 +300,7 @@ function Process:detach()
   if self.job.stays and self.control and self.control:is_open() and not self.created then
     sys.sendmsg(self.control, "d", {})
     if not has_heard(self.control) then return nil, "detach: casulo-init does not answer: is it stopped?", sys.ETIMEDOUT end
-    streams.release(self.control)
+    descriptors.release(self.control)
   end
   return true
 end

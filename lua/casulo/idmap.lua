@@ -120,17 +120,13 @@ function idmap.check_user(checked, path)
   end
 end
 
---- Fills in the maps of a description, checks them against the host and the user against them. Raises what is wrong. `own_maps`
--- says that the child may write them, `maps_by_helper` that newuidmap(1) must, `denies_setgroups` that the namespace gives that up.
+--- Fills in the maps of a description with a new user namespace, checks them against the host and the user against them. Raises
+-- what is wrong. `own_maps` says that the child may write them, `maps_by_helper` that newuidmap(1) must, `denies_setgroups` that the
+-- namespace gives that up.
 -- @tparam table checked `new`, `user`, `uid_map`, `gid_map`
 -- @tparam string path how messages call the description
 -- @tparam table host facts
 function idmap.settle(checked, path, host)
-  if not checked.new.user then
-    local given = checked.uid_map and "uid_map" or checked.gid_map and "gid_map"
-    if not given then return end
-    error(("%s.%s: there is no new user namespace to map (add \"user\" to namespaces)"):format(path, given), 0)
-  end
   local both = checked.uid_map == "auto" and "auto" or nil
   for _, kind in ipairs { "uid", "gid" } do
     local name = kind .. "_map"

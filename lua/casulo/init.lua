@@ -6,7 +6,7 @@
 -- @module casulo
 
 for _, name in ipairs {
-  "calls", "exec", "explain", "failure", "handle", "hint", "joiner", "nearest", "process", "state", "streams",
+  "calls", "descriptors", "exec", "explain", "failure", "handle", "hint", "idmap", "joiner", "nearest", "process", "state", "streams",
 } do require("casulo." .. name) end
 
 local recipes = require "casulo.recipes"

@@ -6,7 +6,7 @@
 -- the PID namespace of the container does not end, nor does who waits for it, as long as there is something to reap in it.
 -- @module casulo.joiner
 
-local streams = require "casulo.streams"
+local descriptors = require "casulo.descriptors"
 local sys = require "casulo.sys"
 
 local joiner = {}
@@ -45,7 +45,7 @@ local function is_stuck(pid) return pid and read("/proc/%d/stat", pid):match "^.
 -- @treturn boolean whether that cannot end now. It will when the command can
 function joiner.end_command(process)
   if not joiner.ask(process, sys.SIGKILL) and not kill_child(process.pid) then sys.kill(process.pid, sys.SIGKILL) end
-  if streams.poll({ { fd = process.pidfd, events = sys.POLLIN } }, PATIENCE) ~= 0 then return false end
+  if descriptors.poll({ { fd = process.pidfd, events = sys.POLLIN } }, PATIENCE) ~= 0 then return false end
   return is_stuck(process.pid) or is_stuck(child_of(process.pid)) or false
 end
 

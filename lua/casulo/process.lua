@@ -3,9 +3,9 @@
 --- Processes: starting the child of a plan, and its errors.
 -- @module casulo.process
 
+local descriptors = require "casulo.descriptors"
 local handle = require "casulo.handle"
 local plan = require "casulo.plan"
-local streams = require "casulo.streams"
 local sys = require "casulo.sys"
 
 local process = {}
@@ -27,7 +27,7 @@ end
 local closing = {
   __close = function(values)
     for _, value in pairs(values) do
-      if type(value) == "userdata" then streams.release(value) end
+      if type(value) == "userdata" then descriptors.release(value) end
     end
   end,
 }
@@ -107,7 +107,7 @@ end
 local function read_report(self)
   local entries, patience = { { fd = self.report, events = sys.POLLIN } }, self.job.patience
   local limit = patience and handle.now() + patience
-  while streams.poll(entries, self:milliseconds_left(limit)) == 0 do
+  while descriptors.poll(entries, self:milliseconds_left(limit)) == 0 do
     local time = handle.now()
     if time >= math.min(self.deadline or math.huge, limit or math.huge) then
       return nil, "its time was over before the command was executed", sys.ETIMEDOUT
@@ -121,7 +121,7 @@ end
 -- Waits until casulo-init, or its child, is the command. → true, or nil and an error
 local function executed(self)
   local text, message, errno = read_report(self)
-  streams.release(self.report)
+  descriptors.release(self.report)
   self.report = nil
   if text == "" and not self.job.stays then return true end -- its end was closed by the exec
   local position, failed_with, results = sys.image_report(text or "")
@@ -149,13 +149,21 @@ local function complete(self, values)
   end
   if self.terminal_socket then
     local master, message, errno = require "casulo.recipes.terminal".receive(self.terminal_socket)
-    streams.release(self.terminal_socket)
+    descriptors.release(self.terminal_socket)
     if not master then return nil, require "casulo.failure".new { message = message, errno = errno } end
-    self.tty = streams.set_aside(master)
+    self.tty = descriptors.set_aside(master)
   end
   local ok, failure = plan.run(self.job.after, sys, values)
   if not ok then return nil, require "casulo.failure".new(failure) end
   return true
+end
+
+local function is_own(setting) return setting == nil or setting == "inherit" end
+
+-- Whether anything is to be opened for the child.
+local function has_streams(settings)
+  return settings.fds or settings.tty or settings.job.handed or not settings.job.program
+    or not (is_own(settings.stdin) and is_own(settings.stdout) and is_own(settings.stderr))
 end
 
 --- Starts the child of a plan.
@@ -166,7 +174,7 @@ function process.start(settings)
   local job = settings.job
   local deadline = settings.timeout and not job.gate and handle.now() + settings.timeout or nil
   handle.reap_detached()
-  local opened <close> = streams.open(settings)
+  local opened <close> = has_streams(settings) and require "casulo.streams".open(settings) or nil
   if opened and opened.err then return nil, opened.err end
   local values <close> = setmetatable(opened and opened.values or {}, closing)
   for name, value in pairs(settings.values or {}) do values[name] = value end
@@ -182,7 +190,7 @@ function process.start(settings)
     return nil, self.pidfd
   end
   handle.own(self)
-  self.pidfd = streams.set_aside(self.pidfd)
+  self.pidfd = descriptors.set_aside(self.pidfd)
   if opened then opened:hand_over(self) end
   ok, failure = complete(self, values)
   if ok then return self end

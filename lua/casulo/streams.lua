@@ -3,17 +3,14 @@
 --- The streams of a child: opening its ends, and moving bytes through ours without ever blocking it or the caller.
 -- @module casulo.streams
 
+local descriptors = require "casulo.descriptors"
 local sys = require "casulo.sys"
 
 local streams = {}
+local release = descriptors.release
 
 local NAMES = { "stdin", "stdout", "stderr" }
 local CHUNK, LARGEST_PIPE = 65536, 1048576 -- what a pipe holds, and what it can be made to (fs.pipe-max-size)
-
---- Closes a descriptor, if it is open.
--- @tparam descriptor descriptor
-function streams.release(descriptor) getmetatable(descriptor).__close(descriptor) end
-local release = streams.release
 
 --- Ends a flow and closes its descriptors.
 -- @tparam table flow
@@ -72,31 +69,17 @@ local function write_some(flow)
   return true
 end
 
-local CROWDED, ASIDE = 32, 1024
-
---- Moves a descriptor of the caller's that stays open as long as a child lives out of the low numbers, where they are many: a child
--- gets a table with room for the highest number that it needs, so those that are opened for it must find low ones.
--- @tparam descriptor descriptor
--- @treturn descriptor a copy, and the given one is closed; or the given one
-function streams.set_aside(descriptor)
-  if descriptor:fileno() < CROWDED or descriptor:fileno() >= ASIDE then return descriptor end
-  local copy = sys.fcntl(descriptor, sys.F_DUPFD_CLOEXEC, ASIDE)
-  if not copy then return descriptor end -- it lies above the limit of this process
-  release(descriptor)
-  return copy
-end
-
 local Opened = {}
 Opened.__index = Opened
 
 --- Our ends now belong to a process. The others are the child's alone, so that we see it when that closes them.
 function Opened:hand_over(process)
   for _, descriptor in pairs(self.theirs) do release(descriptor) end
-  for name, descriptor in pairs(self.ours) do process[name] = streams.set_aside(descriptor) end
+  for name, descriptor in pairs(self.ours) do process[name] = descriptors.set_aside(descriptor) end
   for _, flow in ipairs(self.flows) do
-    flow.descriptor = streams.set_aside(flow.descriptor)
+    flow.descriptor = descriptors.set_aside(flow.descriptor)
     flow.fd = flow.descriptor
-    if flow.reader then flow.reader = streams.set_aside(flow.reader) end
+    if flow.reader then flow.reader = descriptors.set_aside(flow.reader) end
   end
   process.flows = self.flows[1] and self.flows
   self.ours, self.flows = {}, {}
@@ -208,30 +191,15 @@ local function open_all(opened, settings)
   return open_report(opened)
 end
 
-local function is_own(setting) return setting == nil or setting == "inherit" end
-
 --- Opens the streams that are not the caller's.
 -- @tparam table settings `stdin`, `stdout`, `stderr`, `fds` of a run; `job`
--- @treturn ?table `values` for the plan: numbers, which are its own to close; `err` when something could not be opened.
---   nil when there is nothing to open
+-- @treturn table `values` for the plan: numbers, which are its own to close; `err` when something could not be opened
 function streams.open(settings)
-  if is_own(settings.stdin) and is_own(settings.stdout) and is_own(settings.stderr) and not settings.fds
-    and settings.job.program and not settings.job.handed and not settings.tty then return nil end
   local opened = setmetatable({ values = {}, ours = {}, theirs = {}, flows = {}, base = settings.job.above or 3 }, Opened)
   for number in pairs(settings.fds or {}) do opened.base = math.max(opened.base, number + 1) end
   local ok, message, errno = open_all(opened, settings)
   if not ok then opened.err = require "casulo.failure".new { message = message, errno = errno } end
   return opened
-end
-
---- Waits until one of some entries is ready, or the time is over.
--- @tparam table entries as for `sys.poll`; flows are such entries
--- @tparam integer milliseconds -1 for no end
--- @treturn integer how many are ready; 0 when a signal came
-function streams.poll(entries, milliseconds)
-  local ready, message, errno = sys.poll(entries, milliseconds)
-  if not ready and errno ~= sys.EINTR then error(message, 0) end
-  return ready or 0
 end
 
 --- Moves bytes through the flows that the last poll found ready. A function that is called with some may poll the same
@@ -263,7 +231,7 @@ function streams.drain(flows)
   end
   if not open then return true end
   for _ = 1, LARGEST_PIPE // CHUNK do
-    if streams.poll(flows, 0) == 0 then return true end
+    if descriptors.poll(flows, 0) == 0 then return true end
     local ok, err = streams.move(flows)
     if not ok then return false, err end
   end

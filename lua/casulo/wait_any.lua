@@ -3,8 +3,8 @@
 --- Waiting for many processes in one loop.
 -- @module casulo.wait_any
 
+local descriptors = require "casulo.descriptors"
 local handle = require "casulo.handle"
-local streams = require "casulo.streams"
 
 local function check(list)
   if type(list) ~= "table" then error(("wait_any: expected a list of processes, got %s"):format(tostring(list)), 3) end
@@ -70,7 +70,7 @@ local function wait_any(list, seconds)
   local entries, owners = gather(list)
   while true do
     local moment = expire(list, patience)
-    if streams.poll(entries, handle.milliseconds_until(moment)) > 0 then
+    if descriptors.poll(entries, handle.milliseconds_until(moment)) > 0 then
       move(entries, owners)
       process, result, err = ended_one(list)
       if process then return process, result, err end

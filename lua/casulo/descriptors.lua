@@ -1,0 +1,39 @@
+-- SPDX-License-Identifier: MIT
+
+--- What a caller does with the descriptors that it has for its processes.
+-- @module casulo.descriptors
+
+local sys = require "casulo.sys"
+
+local descriptors = {}
+
+--- Closes a descriptor, if it is open.
+-- @tparam descriptor descriptor
+function descriptors.release(descriptor) getmetatable(descriptor).__close(descriptor) end
+local release = descriptors.release
+
+local CROWDED, ASIDE = 32, 1024
+
+--- Moves a descriptor of the caller's that stays open as long as a child lives out of the low numbers, where they are many: a child
+-- gets a table with room for the highest number that it needs, so those that are opened for it must find low ones.
+-- @tparam descriptor descriptor
+-- @treturn descriptor a copy, and the given one is closed; or the given one
+function descriptors.set_aside(descriptor)
+  if descriptor:fileno() < CROWDED or descriptor:fileno() >= ASIDE then return descriptor end
+  local copy = sys.fcntl(descriptor, sys.F_DUPFD_CLOEXEC, ASIDE)
+  if not copy then return descriptor end -- it lies above the limit of this process
+  release(descriptor)
+  return copy
+end
+
+--- Waits until one of some entries is ready, or the time is over.
+-- @tparam table entries as for `sys.poll`; flows are such entries
+-- @tparam integer milliseconds -1 for no end
+-- @treturn integer how many are ready; 0 when a signal came
+function descriptors.poll(entries, milliseconds)
+  local ready, message, errno = sys.poll(entries, milliseconds)
+  if not ready and errno ~= sys.EINTR then error(message, 0) end
+  return ready or 0
+end
+
+return descriptors
