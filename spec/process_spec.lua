@@ -163,7 +163,7 @@ end)
 
 describe("a start that is interrupted", function()
   -- The caller's memory is shared with a child that may be killed at any instant of its start.
-  support.each_identity("by 5,000 kills at random moments leaves the caller's heap whole", function()
+  support.each_identity("by 2,000 kills at random moments leaves the caller's heap whole", function()
     local heap = {}
     for i = 1, 50000 do heap[i] = { name = "entry " .. i, i } end
     local sleeper = casulo.container { rootfs = support.rootfs(), command = { "/bin/sleep", "1000" } }
@@ -183,7 +183,7 @@ describe("a start that is interrupted", function()
       end
     end, { threads = true }))
     local early, killed = 0, 0
-    while killed < 5000 do
+    while killed < 2000 do
       local p, err = sleeper:start()
       if p then
         assert.are.same({ signal = sys.SIGKILL }, p:wait())

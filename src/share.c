@@ -132,7 +132,7 @@ static void leave(struct start *s) {
 /* To copy a table of descriptors takes time and memory by their number, and a caller with many children has many. So the child
  * shares the table first, and then takes of it only what it needs. It must, before the lock: those who share a table share that. */
 UNINSTRUMENTED static bool copy_descriptors(struct start *s) {
-  if (s->held[1] >= (int)s->needed) s->needed = (unsigned)s->held[1] + 1;
+  if ((unsigned)s->held[1] >= s->needed) s->needed = (unsigned)s->held[1] + 1;
   long result = raw_call(SYS_close_range, s->needed, ~0U, CLOSE_RANGE_UNSHARE, 0, 0, 0);
   s->copy_error = result < 0 ? (int)-result : 0;
   return result == 0;
