@@ -28,6 +28,11 @@ describe("the command, where a description requires a C module,", function()
 
   it("says that there is none", function() fails("", "PATH=/nowhere") end)
 
+  it("says when that does not find casulo", function()
+    local status, _, err = outcome("", "LUA_PATH=/nowhere/?.lua")
+    assert.are.same({ 125, "casulo: for a description that requires a C module, lua5.4 must find casulo: set LUA_PATH and LUA_CPATH\n" }, { status, err })
+  end)
+
   it("does not begin again when something runs already", function()
     local sleeping = "p = require 'casulo'.container { rootfs = %q, command = { 'sleep', '1000' } }:start()"
     support.leaves_nothing(function() fails(sleeping:format(support.rootfs()), "") end)

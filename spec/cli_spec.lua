@@ -77,6 +77,8 @@ describe("casulo", function()
     local root = support.rootfs()
     fails "expected a command: run, explain, list, exec, kill, rootfs, version (see casulo --help)"
     fails("did you mean run?", "rn")
+    fails("(the command goes after --)", "run", "--rootfs", support.rootfs(), "ls")
+    fails("(--rootfs takes a directory)", "run", support.rootfs(), "--", "ls")
     fails("unknown command", "frobnicate")
     fails("expected a FILE.lua or --rootfs DIR", "run")
     fails("unknown option --roots; did you mean --rootfs?", "run", "--roots", root)

@@ -58,6 +58,7 @@ describe("a description", function()
 
   it("names the nearest field, namespace or mount type that it knows", function()
     all_refused {
+      { { nam = "x" }, ': unknown field "nam"; did you mean name?' },
       { { hostnme = "x" }, ': unknown field "hostnme"; did you mean hostname?' },
       { { Command = {} }, ': unknown field "Command"; did you mean command?' },
       { { namespaces = { "mont" } }, '.namespaces: unknown namespace "mont"; did you mean mount?' },
@@ -80,7 +81,7 @@ describe("a description", function()
       { { env = "A=b" }, ".env: expected a table of names and values" },
       { { env = { A = 5 } }, ".env.A: expected a string, got 5" },
       { { env = { ["A=b"] = "c" } }, ".env: expected names without =" }, { { env = { [""] = "c" } }, ".env: expected names" },
-      { { env = { "A=b" } }, ".env: expected names" }, { { inherit_env = "HOME" }, ".inherit_env: expected a list" },
+      { { env = { "A=b" } }, '.env: expected { NAME = "value" }, got a list' }, { { inherit_env = "HOME" }, ".inherit_env: expected a list" },
       { { inherit_env = { 1 } }, ".inherit_env[1]: expected a string" },
       { { cwd = "tmp" }, '.cwd: expected an absolute path, got "tmp"' }, { { cwd = "" }, ".cwd: expected an absolute path" },
       { { cwd = "/tmp/../.." }, ".cwd: expected a path without .." }, { { cwd = 1 }, ".cwd: expected a string, got 1" },
@@ -204,7 +205,7 @@ describe("a description", function()
     all_refused({
       { { uid_map = { { 0, 0, 1 } } }, ".uid_map: there is no new user namespace to map" },
       { { gid_map = { { 0, 0, 1 } } }, ".gid_map: there is no new user namespace to map" },
-      { mapped {}, ".uid_map: expected at least one" }, { mapped "0 0 1", '.uid_map: expected a list, got "0 0 1"' },
+      { mapped {}, ".uid_map: expected at least one" }, { mapped "0 0 1", '.uid_map: expected a list of { container, host, count }, or "auto", got "0 0 1"' },
       { mapped { 0, 0, 1 }, ".uid_map[1]: expected a list, got 0" },
       { mapped { { 0, 0 } }, ".uid_map[1]: expected { container," },
       { mapped { { 0, 0, 1 }, { 1, 5, 0 } }, ".uid_map[2]: expected { container, host, count }" },

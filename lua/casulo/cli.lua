@@ -120,9 +120,13 @@ function cli.parse(arguments, options)
   return description, file, command
 end
 
-local function load_file(file)
+local function load_file(file, has_root)
   local chunk, message = loadfile(file)
-  if not chunk then mistake("%s", message) end
+  if not chunk then
+    local hint = message:find "Is a directory" and " (--rootfs takes a directory)"
+      or has_root and message:find "^cannot open" and " (the command goes after --)" or ""
+    mistake("%s%s", message, hint)
+  end
   local ok, returned = pcall(chunk, file)
   if not ok then
     mistake("%s", type(returned) == "string" and returned or ("%s: it raised %s"):format(file, tostring(returned)))
@@ -165,7 +169,7 @@ local function container_of(arguments)
   local description, file, command = cli.parse(arguments, OPTIONS)
   description.command = command
   if file then
-    description = merge(load_file(file), description)
+    description = merge(load_file(file, description.rootfs), description)
     unlist_shared(description.namespaces)
   elseif not description.rootfs then
     mistake "expected a FILE.lua or --rootfs DIR (see --help)"

@@ -234,11 +234,12 @@ local function start_named(self, settings)
   return nil, require "casulo.failure".new { message = message }
 end
 
-local function start(self, options, gate)
+local function start(self, options, call)
+  local gate = call == "create" or nil
   local settings = options == nil and not gate and self.defaults
   if not settings then
     local ok
-    ok, settings = description.try(settings_of, self, options, gate and "create" or "start")
+    ok, settings = description.try(settings_of, self, options, call)
     if not ok then error(settings, 3) end
     settings.gate = gate
     settings.job = prepared(self, settings)
@@ -252,7 +253,7 @@ end
 -- @tparam[opt] table options as for `start`
 -- @treturn process or nil and an error
 function Container:create(options)
-  local process, err = start(self, options, true)
+  local process, err = start(self, options, "create")
   return process, err
 end
 
@@ -260,7 +261,7 @@ end
 -- @tparam[opt] table options `stdin`, `stdout`, `stderr`, `fds`, `timeout`, `detach`, `tty`, `name`, in place of the description's
 -- @treturn process or nil and an error, when the command never ran
 function Container:start(options)
-  local process, err = start(self, options) -- no tail call: an error names the line that called this function
+  local process, err = start(self, options, "start") -- no tail call: an error names the line that called this function
   return process, err
 end
 
@@ -271,7 +272,7 @@ function Container:run(options)
   if (type(options) == "table" and options.stdin or self.checked.stdin) == "pipe" then
     error('run: stdin: nobody could write to the pipe; start gives it, or take "null", a text, a file or a descriptor', 2)
   end
-  local process <close>, err = start(self, options)
+  local process <close>, err = start(self, options, "run")
   if not process then return nil, err end
   return process:wait()
 end

@@ -31,6 +31,7 @@ local function check_env(value, path)
   if type(value) ~= "table" then wrong(path, "a table of names and values", value) end
   local env = {}
   for name, setting in pairs(value) do
+    if math.type(name) == "integer" then error(path .. ": expected { NAME = \"value\" }, got a list", 0) end
     if type(name) ~= "string" or name == "" or name:find "[=\0]" then wrong(path, "names without =", name) end
     env[name] = check.string(setting, ("%s.%s"):format(path, name))
   end
@@ -158,6 +159,7 @@ end
 -- @treturn table `{ { container, host, count }, … }`; or "auto"
 function description.id_map(value, path)
   if value == "auto" then return value end
+  if type(value) ~= "table" then wrong(path, 'a list of { container, host, count }, or "auto"', value) end
   local map = check.list(value, path, check_range)
   if not map[1] then error(path .. ": expected at least one { container, host, count }", 0) end
   local position, what = require "casulo.idmap".conflict(map)

@@ -31,10 +31,13 @@ function handle.own(fields) return setmetatable(fields, Process) end
 -- @treturn boolean
 function handle.is_process(value) return getmetatable(value) == Process end
 
---- A descriptor that becomes readable when the process has ended, for event loops.
+--- A descriptor that becomes readable when the process has ended, for event loops. After `wait` there is none: that closes it.
 -- @treturn integer
 -- @see pidfd_open(2)
-function Process:pollfd() return self.pidfd:fileno() end
+function Process:pollfd()
+  if not self.pidfd:is_open() then error("pollfd: the process has ended, and its descriptor is closed", 2) end
+  return self.pidfd:fileno()
+end
 
 -- What poll looks at to see whether the process has ended: to the kernel a signal to a zombie is a success.
 local function ending_of(self)

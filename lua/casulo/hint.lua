@@ -59,10 +59,11 @@ local NEEDS_5_12 = "this needs Linux 5.12 or later"
 
 local CALLS = {}
 function CALLS.open_tree(err)
-  local is_root = err.step.as == "root"
+  local is_root, path = err.step.as == "root", err.args[2]
   if err.errno == sys.ENOENT then
-    return is_root and "rootfs: there is no such directory; casulo rootfs busybox DIR makes one"
-      or ("there is no %s on this host"):format(err.args[2])
+    local from = path:sub(1, 1) ~= "/" and (" from where casulo was started, %s"):format(sys.readlink "/proc/self/cwd") or ""
+    return is_root and ("rootfs: there is no such directory%s; casulo rootfs busybox DIR makes one"):format(from)
+      or ("there is no %s on this host%s"):format(path, from)
   end
   if err.errno == sys.ENOTDIR then return is_root and "rootfs: expected a directory" or nil end
   if err.errno == sys.EACCES then return "the caller may not reach it" end
@@ -91,6 +92,10 @@ function CALLS.chdir(err)
   if err.errno == sys.ENOENT then return "there is no such directory where this process is: in the container, for cwd" end
 end
 function CALLS.execve(err)
+  local name = err.args[2][1]
+  if err.errno == sys.ENOENT and name and not name:find "/" then
+    return ("no directory of PATH has %s in the container, or the interpreter that it names is missing there"):format(name)
+  end
   if err.errno == sys.ENOENT then return "no such file in the container, or the interpreter that it names is missing there" end
   if err.errno == sys.EACCES then return "it lacks the right to execute, is no file, or its file system is mounted noexec" end
   if err.errno == sys.ENOEXEC then return "no program of this machine, nor a script that begins with #!" end

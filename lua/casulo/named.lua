@@ -81,6 +81,7 @@ end
 local function signal_number(text)
   local number = math.tointeger(tonumber(text))
   if number and number >= 1 and number <= sys.SIGRTMAX then return number end
+  if number then mistake("kill: unknown signal %q; numbers go from 1 to %d", text, sys.SIGRTMAX) end
   local name = text:upper():gsub("^SIG", "")
   if name:find "^%u[%u%d]+$" and sys["SIG" .. name] then return sys["SIG" .. name] end
   local known = {}

@@ -36,7 +36,7 @@ end
 return function(name, known)
   local best, least
   for candidate in pairs(known) do
-    local far = is_short_for(name:lower(), candidate) and 0.5 or distance(name:lower(), candidate)
+    local far = is_short_for(name:lower(), candidate) and 0.5 + (#candidate - #name) / 1000 or distance(name:lower(), candidate)
     if not least or far < least or (far == least and candidate < best) then best, least = candidate, far end
   end
   return best and least <= math.max(2, #best // 2) and best or nil

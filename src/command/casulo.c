@@ -55,6 +55,12 @@ static char **arguments;
 static int count;
 static pid_t self;
 
+#define GO_ON \
+  "local found, cli = pcall(require, 'casulo.cli') " \
+  "if found then os.exit(cli.main(arg), true) end " \
+  "io.stderr:write('casulo: for a description that requires a C module, " LUA " must find casulo: set LUA_PATH and LUA_CPATH\\n') " \
+  "os.exit(125)"
+
 void *__wrap_dlopen(const char *path, int mode);
 char *__wrap_dlerror(void);
 
@@ -63,7 +69,7 @@ void *__wrap_dlopen(const char *path, int mode) {
   (void)mode;
   if (getpid() != self || waitid(P_ALL, 0, &(siginfo_t){ 0 }, WEXITED | WNOHANG | WNOWAIT) == 0) return NULL;
   char *again[count + 4];
-  memcpy(again, (char *[]){ LUA, "-e", "os.exit(require 'casulo.cli'.main(arg), true)", "-" }, 4 * sizeof *again);
+  memcpy(again, (char *[]){ LUA, "-e", GO_ON, "-" }, 4 * sizeof *again);
   memcpy(again + 4, arguments + 1, (size_t)count * sizeof *again);
   execvp(again[0], again);
   return NULL;
