@@ -30,7 +30,8 @@ describe("the command, where a description requires a C module,", function()
 
   it("says when that does not find casulo", function()
     local status, _, err = outcome("", "LUA_PATH=/nowhere/?.lua")
-    assert.are.same({ 125, "casulo: for a description that requires a C module, lua5.4 must find casulo: set LUA_PATH and LUA_CPATH\n" }, { status, err })
+    local expected = "casulo: for a description that requires a C module, lua5.4 must find casulo: set LUA_PATH and LUA_CPATH\n"
+    assert.are.same({ 125, expected }, { status, err })
   end)
 
   it("does not begin again when something runs already", function()

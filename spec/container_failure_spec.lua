@@ -28,13 +28,14 @@ describe("a container that cannot start", function()
 
   support.each_identity("tells a command that is not found from one that cannot be executed", function()
     for _, case in ipairs {
-      { "/bin/nope", "not_found", sys.ENOENT }, { "nope", "not_found", sys.ENOENT },
+      { "/bin/nope", "not_found", sys.ENOENT }, { "nope", "not_found", sys.ENOENT, "no directory of PATH has nope" },
       { "/etc/passwd", "not_executable", sys.EACCES }, { "/tmp", "not_executable", sys.EACCES },
       { "/etc/passwd/x", "not_found", sys.ENOTDIR },
     } do
       local err, text = failing { rootfs = support.rootfs(), command = { case[1] } }
       assert.are.same({ case[2], case[3] }, { err.kind, err.errno }, text)
       assert.are.equal("execve", err.call)
+      assert.is_truthy(text:find(case[4] or "", 1, true), text)
     end
   end)
 

@@ -205,7 +205,8 @@ describe("a description", function()
     all_refused({
       { { uid_map = { { 0, 0, 1 } } }, ".uid_map: there is no new user namespace to map" },
       { { gid_map = { { 0, 0, 1 } } }, ".gid_map: there is no new user namespace to map" },
-      { mapped {}, ".uid_map: expected at least one" }, { mapped "0 0 1", '.uid_map: expected a list of { container, host, count }, or "auto", got "0 0 1"' },
+      { mapped {}, ".uid_map: expected at least one" },
+      { mapped "0 0 1", '.uid_map: expected a list of { container, host, count }, or "auto", got "0 0 1"' },
       { mapped { 0, 0, 1 }, ".uid_map[1]: expected a list, got 0" },
       { mapped { { 0, 0 } }, ".uid_map[1]: expected { container," },
       { mapped { { 0, 0, 1 }, { 1, 5, 0 } }, ".uid_map[2]: expected { container, host, count }" },

@@ -112,6 +112,7 @@ describe("a process", function()
     p.stdin:close()
     assert.are.equal(1, sys.poll({ entry }, 30000))
     assert.are.same({ exit_code = 1 }, p:wait())
+    assert.error_matches(function() p:pollfd() end, "pollfd: the process has ended")
   end)
 
   support.each_identity("dies with its caller", function()
