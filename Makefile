@@ -44,7 +44,7 @@ build/casulo/sys.so: $(SOURCES) $(HEADERS) build/casulo-init
 build/bin/casulo: src/command/casulo.c src/command/modules.h build/modules.c $(SOURCES) $(HEADERS) build/casulo-init
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARNINGS) $(LUA_CFLAGS) -DLUA='"$(LUA)"' -fPIE -static-pie -o $@ src/command/casulo.c build/modules.c \
-	  $(SOURCES) $(LIBLUA) -lm -Wl,--wrap=dlopen,--wrap=dlerror $(LDFLAGS)
+	  $(SOURCES) $(LIBLUA) -lm -Wl,--wrap=dlopen,--wrap=dlerror,--wrap=system,--wrap=popen $(LDFLAGS)
 
 build/modules.c: src/bundle.lua $(MODULES)
 	@mkdir -p $(@D)

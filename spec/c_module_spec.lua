@@ -34,8 +34,22 @@ describe("the command, where a description requires a C module,", function()
     assert.are.same({ 125, expected }, { status, err })
   end)
 
-  it("does not begin again when something runs already", function()
-    local sleeping = "p = require 'casulo'.container { rootfs = %q, command = { 'sleep', '1000' } }:start()"
-    support.leaves_nothing(function() fails(sleeping:format(support.rootfs()), "") end)
+  it("does not begin again when something has been started, by whatever means, and has ended or not", function()
+    local box = ("require 'casulo'.container { rootfs = %q, command = { 'sleep', '%%s' } }"):format(support.rootfs())
+    for _, before in ipairs { "p = " .. box:format "1000" .. ":start()", box:format "0" .. ":run()", "os.execute 'true'", "io.popen 'true'" } do
+      support.leaves_nothing(function() fails(before, "") end)
+    end
+  end)
+
+  it("does not begin again where the description cannot be read again", function()
+    local path = support.tmpdir() .. "/box.lua"
+    support.write_file(path, FILE:format("", support.rootfs()))
+    local status, out, err = support.sh(("cat %s | %s run /dev/stdin"):format(path, support.command()))
+    assert.are.same({ 125, "" }, { status, out })
+    assert.is_truthy(err:find("for a description in a regular file", 1, true), err)
+  end)
+
+  it("begins again although this process has children of another program's", function()
+    assert.are.same({ 0, "function\n", "" }, { outcome("", "sh -c 'sleep 5 & exec \"$@\"' sh") })
   end)
 end)

@@ -115,6 +115,24 @@ describe("a container of a caller with many descriptors", function()
   end)
 end)
 
+describe("a child with ids of its own", function()
+  it("is given no descriptor in place of the one by which it locks", function()
+    if not support.needs_root() or not support.has "strace" then return support.cannot_run "strace is not installed" end
+    local script, trace = support.tmpdir() .. "/start.lua", support.tmpdir() .. "/trace"
+    support.write_file(script, ([[
+      local casulo = require "casulo"
+      local fds, file = {}, io.open "/dev/null"
+      for number = 3, 20 do fds[number] = file end
+      assert(casulo.container { rootfs = %q, command = { "true" }, user = 7, fds = fds }:run().exit_code == 0)]]):format(support.rootfs()))
+    local status, _, err = support.sh(("strace -f -o %s -e fcntl,dup3 lua5.4 %s"):format(trace, script))
+    assert.are.equal(0, status, err)
+    local text = support.read_file(trace)
+    local number = text:match "fcntl%((%d+), F_SETLK,"
+    assert.is_truthy(number and text:find "dup3%(%d+, 20, 0%) += 20", text)
+    assert.is_nil(text:find(("dup3%%(%%d+, %s, "):format(number)))
+  end)
+end)
+
 describe("many containers at once", function()
   it("leave the low numbers to what the next one needs", function()
     if not support.needs_root() then return end

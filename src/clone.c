@@ -22,6 +22,8 @@
 
 enum { FLAGS = 1, BODY, OPTIONS, PIDFD };
 
+bool sys_has_cloned;
+
 static void reap(pid_t pid, int *status) {
   while (waitpid(pid, status, __WALL) == -1 && errno == EINTR) {}
 }
@@ -198,7 +200,7 @@ where it returns nothing), or with 1 and a message on standard error where it ra
 @function clone
 @tparam integer flags CLONE_NEW…, CLONE_PIDFD. For a program, CLONE_FILES: the child has of the caller's descriptors those up to the highest
 that the steps and the inputs name, so that a start costs the same however many the caller has; it shares the table of them until
-it has made a copy, by close_range(2) with CLOSE_RANGE_UNSHARE
+it has made a copy, by close_range(2) with CLOSE_RANGE_UNSHARE. A number inside a string (/proc/self/fd/N) names none
 @tparam program|function body
 @tparam[opt] table options `cgroup`: the descriptor of a cgroup v2 directory to start in. For a program, `values`: its inputs, by the
 names of their refs; `born`: a function that is called with the child's PID while the child waits in its new namespaces, and lets
@@ -217,6 +219,7 @@ static int sys_clone(lua_State *L) {
   luaL_argexpected(L, is_function || luaL_testudata(L, BODY, PROGRAM), BODY, "program or function");
   check_options(L, !is_function);
   lua_settop(L, OPTIONS);
+  sys_has_cloned = true;
   return is_function ? clone_function(L, flags) : clone_program(L, flags);
 }
 

@@ -80,4 +80,7 @@ void open_image(lua_State *L);
 void open_clone(lua_State *L);
 void open_constants(lua_State *L);
 
+/* Whether this process has ever started a child by `clone`. */
+extern bool sys_has_cloned;
+
 #endif

@@ -105,9 +105,19 @@ static void release(struct start *s) {
   if (s->stacks) give_stacks(s->stacks);
 }
 
+/* Above all numbers that the steps name: none of them may close what the child has locked. Where there is no room, below. */
+static bool open_held(struct start *s) {
+  if (pipe2(s->held, O_CLOEXEC) == -1) return false;
+  int above = s->needed > INT_MAX ? -1 : fcntl(s->held[1], F_DUPFD_CLOEXEC, (int)s->needed);
+  if (above == -1) return true;
+  close(s->held[1]);
+  s->held[1] = above;
+  return true;
+}
+
 /* True, or false with s->error. */
 static bool enter(struct start *s) {
-  if (s->program->changes_ids && pipe2(s->held, O_CLOEXEC) == -1) {
+  if (s->program->changes_ids && !open_held(s)) {
     s->error = errno;
     return false;
   }

@@ -10,12 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "modules.h"
 
 int luaopen_casulo_sys(lua_State *L);
+extern bool sys_has_cloned;
 
 /* What a start needs, given out in a row. The kernel maps it at once: a page fault for each page takes longer than to use
  * it. What is freed in it is lost, and what exceeds it is malloc's. */
@@ -49,11 +50,38 @@ static void *allocate(void *unused, void *block, size_t old, size_t size) {
   return copy && block ? memcpy(copy, block, old) : copy;
 }
 
-/* The linker puts these in place of the C library's, for the interpreter: a static program cannot load a C module that a description
- * requires. The interpreter of the system can, so the command begins again there, as long as nothing has been started. */
+/* The linker puts what begins with __wrap_ in place of the C library's, for the interpreter. A static program cannot load a C module
+ * that a description requires. The interpreter of the system can, so the command begins again there, as long as nothing has been
+ * started, which would be twice, and the description can be read again. */
 static char **arguments;
 static int count;
 static pid_t self;
+static bool has_forked;
+
+int __real_system(const char *line);
+int __wrap_system(const char *line);
+FILE *__real_popen(const char *line, const char *mode);
+FILE *__wrap_popen(const char *line, const char *mode);
+void *__wrap_dlopen(const char *path, int mode);
+char *__wrap_dlerror(void);
+
+int __wrap_system(const char *line) {
+  has_forked = has_forked || line;
+  return __real_system(line);
+}
+
+FILE *__wrap_popen(const char *line, const char *mode) {
+  has_forked = true;
+  return __real_popen(line, mode);
+}
+
+/* A pipe gives its text once. */
+static bool can_be_read_again(void) {
+  struct stat file;
+  for (int i = 1; i < count && strcmp(arguments[i], "--") != 0; i++)
+    if (stat(arguments[i], &file) == 0 && !S_ISREG(file.st_mode) && !S_ISDIR(file.st_mode)) return false;
+  return true;
+}
 
 #define GO_ON \
   "local found, cli = pcall(require, 'casulo.cli') " \
@@ -61,13 +89,10 @@ static pid_t self;
   "io.stderr:write('casulo: for a description that requires a C module, " LUA " must find casulo: set LUA_PATH and LUA_CPATH\\n') " \
   "os.exit(125)"
 
-void *__wrap_dlopen(const char *path, int mode);
-char *__wrap_dlerror(void);
-
 void *__wrap_dlopen(const char *path, int mode) {
   (void)path;
   (void)mode;
-  if (getpid() != self || waitid(P_ALL, 0, &(siginfo_t){ 0 }, WEXITED | WNOHANG | WNOWAIT) == 0) return NULL;
+  if (getpid() != self || sys_has_cloned || has_forked || !can_be_read_again()) return NULL;
   char *again[count + 4];
   memcpy(again, (char *[]){ LUA, "-e", GO_ON, "-" }, 4 * sizeof *again);
   memcpy(again + 4, arguments + 1, (size_t)count * sizeof *again);
@@ -76,7 +101,8 @@ void *__wrap_dlopen(const char *path, int mode) {
 }
 
 char *__wrap_dlerror(void) {
-  return "this command loads C modules only through " LUA ", which must be there and find casulo, and before anything is started";
+  return "this command loads C modules only through " LUA ", which must be there and find casulo, for a description in a regular file, "
+         "and before anything is started";
 }
 
 /* What `require` calls for a module, with its name. */
