@@ -1,19 +1,14 @@
 -- SPDX-License-Identifier: MIT
 -- Terminals of containers, through the library.
 local casulo = require "casulo"
+local shared = require "exec_support"
 local support = require "support"
 local sys = casulo.sys
 
 local FOREVER = { "/bin/sleep", "1000" }
 local SHELL = { "/bin/sh", "-i" }
 
-local function box(fields)
-  local description = { rootfs = support.rootfs(), command = FOREVER }
-  for name, value in pairs(fields or {}) do description[name] = value end
-  return casulo.container(description)
-end
-
-local function sh(script) return { "/bin/sh", "-c", script } end
+local box, sh = shared.box, shared.sh
 
 local function now() return sys.clock_gettime(sys.CLOCK_MONOTONIC) end
 
