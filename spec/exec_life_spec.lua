@@ -74,14 +74,6 @@ describe("a record of a container", function()
 end)
 
 describe("exec and death", function()
-  -- What loses its parent becomes a child of this process, which reaps it: not every init outside does so at once.
-  local function adopting_orphans(body)
-    assert(sys.prctl(sys.PR_SET_CHILD_SUBREAPER, 1))
-    local ok, err = pcall(body)
-    assert(sys.prctl(sys.PR_SET_CHILD_SUBREAPER, 0))
-    if not ok then error(err, 0) end
-  end
-
   local function only_child_is(p)
     support.eventually(function()
       while children() ~= tostring(p.pid) and (sys.waitpid(-1, sys.WNOHANG) or 0) ~= 0 do end
@@ -91,7 +83,7 @@ describe("exec and death", function()
 
   support.each_identity("what stands for a command takes it along", function()
     support.leaves_nothing(function()
-      adopting_orphans(function()
+      support.as_subreaper(function()
         local p <close> = assert(box():start())
         for _ = 1, 20 do
           local q <close> = assert(p:exec { command = FOREVER })
@@ -139,7 +131,7 @@ describe("exec and death", function()
   end
 
   support.each_identity("nothing stays when the caller is killed, and the container is unharmed", function()
-    adopting_orphans(function()
+    support.as_subreaper(function()
       local p <close> = assert(box { init = true }:start())
       for i = 1, 150 do
         die_at_random(p, i % 3 == 0 and { command = FOREVER, tty = true } or { command = FOREVER })
@@ -151,7 +143,7 @@ describe("exec and death", function()
   end)
 
   support.each_identity("a command that is detached, then or later, lives on without its caller", function()
-    adopting_orphans(function()
+    support.as_subreaper(function()
       local p <close> = assert(box { init = true }:start())
       for _, options in ipairs { { command = FOREVER, detach = true }, { command = FOREVER } } do
         local pid = assert(sys.clone(0, function()

@@ -23,14 +23,6 @@ local function count_children()
   return select(2, support.read_file(("/proc/self/task/%d/children"):format(sys.getpid())):gsub("%d+", ""))
 end
 
--- Orphans come to this process, not to the init of the machine, so that the test can reap them.
-local function as_subreaper(body)
-  assert(sys.prctl(sys.PR_SET_CHILD_SUBREAPER, 1))
-  local ok, message = pcall(body)
-  assert(sys.prctl(sys.PR_SET_CHILD_SUBREAPER, 0))
-  if not ok then error(message, 0) end
-end
-
 -- A caller that starts a container and ends without a word. → pid of the container
 local function started_by_another(options, prepare)
   local reader <close>, writer = sys.pipe2(0)
@@ -236,7 +228,7 @@ describe("a detached container", function()
   end)
 
   support.each_identity("outlives its caller when it was started so, and else dies with it", function()
-    as_subreaper(function()
+    support.as_subreaper(function()
       local pid = started_by_another({ detach = true })
       assert.are.equal(0, sys.waitpid(pid, sys.WNOHANG | sys.__WALL)) -- it runs, and is this process's child now
       assert.are.equal(sys.SIGKILL, kill_orphan(pid))

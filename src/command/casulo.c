@@ -13,10 +13,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../lib.h"
 #include "modules.h"
 
 int luaopen_casulo_sys(lua_State *L);
-extern bool sys_has_cloned;
 
 /* What a start needs, given out in a row. The kernel maps it at once: a page fault for each page takes longer than to use
  * it. What is freed in it is lost, and what exceeds it is malloc's. */
