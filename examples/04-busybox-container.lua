@@ -8,7 +8,7 @@ local recipes, sys = casulo.recipes, casulo.sys
 
 -- CONTAINER = NAMESPACES + FILESYSTEM + PROCESS
 local root = casulo.rootfs.busybox "build/demo"
-local SCRIPT = "echo '# ls /'; ls /; echo '# echo $$'; echo $$; echo '# ps'; ps; echo '# hostname sag'; hostname sag; hostname\n"
+local SCRIPT = "echo '# ls /'; ls /; echo '# echo $$'; echo $$; echo '# ps'; ps\n"
 
 local KINDS = { "pid", "uts", "ipc", "mnt" }
 local host = {}
@@ -40,7 +40,7 @@ local function start_shell()
   print_row("lua (PID 1)", 1)
   print_row("sh (chroot)", pid)
   io.stdout:flush() -- before the shell's own output
-  sys.write(writer, SCRIPT)
+  sys.write(writer, SCRIPT .. "echo '# hostname sag'; hostname sag; hostname\n")
   writer:close()
   sys.waitpid(pid)
 end
@@ -52,8 +52,8 @@ assert(casulo.unshared({ "pid", "uts", "ipc", "mount" }, {
   start_shell,
 }))
 print "\nThe same as a description; its shell is PID 1:"
-local box = casulo.container { rootfs = root, hostname = "casulo", command = { "/bin/sh" }, stdin = "pipe" }
+local box = casulo.container { rootfs = root, hostname = "sag", command = { "/bin/sh" }, stdin = "pipe" }
 local shell <close> = assert(box:start())
-sys.write(shell.stdin, SCRIPT .. "echo '# mount'; mount\n")
+sys.write(shell.stdin, SCRIPT .. "echo '# hostname'; hostname; echo '# mount'; mount\n") -- nobody inside may change the name
 shell.stdin:close()
 shell:wait()

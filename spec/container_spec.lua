@@ -82,7 +82,7 @@ describe("a container", function()
   support.each_identity("has its loopback up, and no other interface", function()
     assert.are.equal("lo", output "ls /sys/class/net")
     assert.is_truthy(output("ip addr show lo"):find("127.0.0.1/8", 1, true))
-    assert.is_truthy(output("ping -c 1 127.0.0.1"):find("1 packets received", 1, true))
+    assert.is_truthy(output("ping -c 1 127.0.0.1", { capabilities = { add = { "NET_RAW" } } }):find("1 packets received", 1, true))
   end)
 
   support.each_identity("runs in a session of its own with a fresh environment and mask", function()

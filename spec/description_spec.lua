@@ -5,8 +5,8 @@ local support = require "support"
 
 -- the facts of a host that a check asks for
 local NONE = { free = 100000 }
-local ROOT = { uid = 0, gid = 0, login = "root", subuid = NONE, subgid = NONE }
-local USER = { uid = 1000, gid = 1000, login = "ana", subuid = NONE, subgid = NONE }
+local ROOT = { uid = 0, gid = 0, login = "root", subuid = NONE, subgid = NONE, last_capability = 40, capabilities = -1 }
+local USER = { uid = 1000, gid = 1000, login = "ana", subuid = NONE, subgid = NONE, last_capability = 40, capabilities = -1 }
 
 local function with_rootfs(fields)
   local whole = { rootfs = "/srv/root" }

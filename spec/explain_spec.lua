@@ -27,8 +27,10 @@ end
 local function explained(text)
   local calls = {}
   for line in text:gmatch "[^\n]+" do
-    local name, arguments = line:match "^  ([%w_]+)(%b())"
-    if name then calls[#calls + 1] = { KERNEL_NAMES[name] or name, strings_of(arguments), constants_of(arguments) } end
+    local name, arguments, rest = line:match "^  ([%w_]+)(%b())(.*)"
+    for _ = 0, rest and tonumber(rest:match "^, and (%d+) more") or 0 do
+      if name then calls[#calls + 1] = { KERNEL_NAMES[name] or name, strings_of(arguments), constants_of(arguments) } end
+    end
   end
   return calls
 end

@@ -6,12 +6,13 @@ local support = require "support"
 local sys = casulo.sys
 
 local NONE = { free = 165536 }
-local ROOT = { uid = 0, gid = 0, login = "root", subuid = NONE, subgid = NONE }
+local ROOT = { uid = 0, gid = 0, login = "root", subuid = NONE, subgid = NONE, last_capability = 40, capabilities = -1 }
 local ANA = {
   uid = 1000, gid = 1001, login = "ana",
   subuid = { { 100000, 1000 }, { 200000, 65536 }, { 101000, 1000 }, free = 265536 }, subgid = { { 300000, 65536 }, free = 365536 },
+  last_capability = 40,
 }
-local EVA = { uid = 1002, gid = 1002, login = "eva", subuid = NONE, subgid = NONE }
+local EVA = { uid = 1002, gid = 1002, login = "eva", subuid = NONE, subgid = NONE, last_capability = 40, capabilities = -1 }
 
 local function check(fields, host)
   local raw = { rootfs = "/srv/root", namespaces = { "user", "mount" } }
@@ -65,7 +66,9 @@ describe("a map of ids", function()
 
   it("is left to newuidmap where files do not tell whose the ids are", function()
     local elsewhere = { partial = true, free = 100000 }
-    accepts({ uid_map = { { 0, 500000, 9 } } }, { uid = 1000, gid = 1000, login = "1000", subuid = elsewhere, subgid = elsewhere })
+    accepts({ uid_map = { { 0, 500000, 9 } } }, {
+      uid = 1000, gid = 1000, login = "1000", subuid = elsewhere, subgid = elsewhere, last_capability = 40,
+    })
   end)
 
   it("is made of all that the caller has by auto", function()
@@ -75,7 +78,7 @@ describe("a map of ids", function()
     checked = accepts({ uid_map = "auto", gid_map = { { 0, 1001, 1 } } }, ANA)
     assert.are.same({ { 0, 1001, 1 } }, checked.gid_map)
     local twice = { { 100000, 10 }, { 100000, 10 }, { 100010, 10 }, free = 100020 }
-    checked = accepts({ uid_map = "auto" }, { uid = 0, gid = 0, login = "root", subuid = twice, subgid = twice })
+    checked = accepts({ uid_map = "auto" }, { uid = 0, gid = 0, login = "root", subuid = twice, subgid = twice, last_capability = 40 })
     assert.are.same({ { 0, 100000, 10 }, { 10, 100010, 10 } }, checked.uid_map)
   end)
 

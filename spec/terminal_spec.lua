@@ -198,7 +198,7 @@ describe("a terminal of a hostile container", function()
     support.each_identity("is refused where there is " .. name, function()
       support.leaves_nothing(function()
         local p <close> = assert(box { command = sh(("{ %s; } || exit; echo ready; sleep 1000"):format(script)), stdout = "pipe", stderr = "null",
-          mounts = { { type = "tmpfs", target = "/tmp" } } }:start())
+          mounts = { { type = "tmpfs", target = "/tmp" } }, capabilities = { add = { "SYS_ADMIN" } } }:start())
         assert.are.equal("ready\n", sys.read(p.stdout, 100))
         local q, err = p:exec { command = FOREVER, tty = true, timeout = 20 }
         assert.is_nil(q)

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
-/* Who the calling process is, and what it may do: user and group ids, capabilities. */
+/* Who the calling process is, and what it may do: user and group ids, capabilities, keyrings. */
 #define _GNU_SOURCE
 #include "lib.h"
 
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/keyctl.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -135,11 +136,49 @@ static int sys_capset(lua_State *L) {
   return sys_status(L, result, err, "capset");
 }
 
+/*** The capabilities of a thread.
+@function capget
+@tparam string header struct __user_cap_header_struct, 8 bytes
+@treturn string two of struct __user_cap_data_struct, 24 bytes
+@see capget(2)
+*/
+static int sys_capget(lua_State *L) {
+  arg_count(L, 1);
+  struct __user_cap_header_struct header;
+  struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = { 0 };
+  luaL_checktype(L, 1, LUA_TSTRING);
+  luaL_argcheck(L, lua_rawlen(L, 1) == sizeof header, 1, "expected 8 bytes");
+  memcpy(&header, lua_tostring(L, 1), sizeof header);
+  long result = syscall(SYS_capget, &header, sets);
+  int err = errno;
+  if (result == -1) return sys_failure(L, err, "capget");
+  lua_pushlstring(L, (const char *)sets, sizeof sets);
+  return 1;
+}
+
+/*** Joins a session keyring.
+@function keyctl
+@tparam integer operation KEYCTL_JOIN_SESSION_KEYRING
+@tparam ?string name nil for a new one without a name
+@treturn integer its id
+@see keyctl(2), KEYCTL_JOIN_SESSION_KEYRING(2const)
+*/
+static int sys_keyctl(lua_State *L) {
+  arg_count(L, 2);
+  unsigned operation = arg_uint(L, 1);
+  luaL_argcheck(L, operation == KEYCTL_JOIN_SESSION_KEYRING, 1, "expected KEYCTL_JOIN_SESSION_KEYRING");
+  const char *name = arg_string_or_null(L, 2);
+  long result = syscall(SYS_keyctl, operation, name);
+  int err = errno;
+  return sys_integer(L, result, err, "keyctl");
+}
+
 static const luaL_Reg functions[] = {
   { "getuid", sys_getuid },       { "geteuid", sys_geteuid },     { "getgid", sys_getgid },
   { "getegid", sys_getegid },     { "getresuid", sys_getresuid }, { "getresgid", sys_getresgid },
   { "setresuid", sys_setresuid }, { "setresgid", sys_setresgid }, { "getgroups", sys_getgroups },
-  { "setgroups", sys_setgroups }, { "capset", sys_capset },       { NULL, NULL },
+  { "setgroups", sys_setgroups }, { "capset", sys_capset },       { "capget", sys_capget },
+  { "keyctl", sys_keyctl },       { NULL, NULL },
 };
 
 void open_identity(lua_State *L) { luaL_setfuncs(L, functions, 0); }

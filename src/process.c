@@ -9,7 +9,9 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -159,10 +161,39 @@ static int sys_prctl(lua_State *L) {
   return sys_integer(L, result, err, "prctl %d", option);
 }
 
+/*** Sets the nice value of a process, its group or its user.
+@function setpriority
+@tparam integer which PRIO_PROCESS, PRIO_PGRP or PRIO_USER
+@tparam integer who 0 for this one
+@tparam integer priority -20 to 19
+@see setpriority(2)
+*/
+static int sys_setpriority(lua_State *L) {
+  arg_count(L, 3);
+  int which = arg_int(L, 1), priority = arg_int(L, 3);
+  unsigned who = arg_uint(L, 2);
+  int result = setpriority(which, who, priority), err = errno;
+  return sys_status(L, result, err, "setpriority");
+}
+
+/*** Sets the execution domain of this process: among others, whether its memory is laid out at random.
+@function personality
+@tparam integer persona PER_LINUX, with flags; 0xffffffff changes nothing
+@treturn integer what it was before
+@see personality(2)
+*/
+static int sys_personality(lua_State *L) {
+  arg_count(L, 1);
+  unsigned long persona = arg_uint(L, 1);
+  int result = personality(persona), err = errno;
+  return sys_integer(L, result, err, "personality %I", (lua_Integer)persona);
+}
+
 static const luaL_Reg functions[] = {
   { "unshare", sys_unshare }, { "setns", sys_setns },     { "execve", sys_execve }, { "fexecve", sys_fexecve },
   { "_exit", sys_exit },      { "getpid", sys_getpid },   { "getppid", sys_getppid }, { "setsid", sys_setsid },
-  { "getsid", sys_getsid },   { "prctl", sys_prctl },     { NULL, NULL },
+  { "getsid", sys_getsid },   { "prctl", sys_prctl },     { "setpriority", sys_setpriority },
+  { "personality", sys_personality }, { NULL, NULL },
 };
 
 void open_process(lua_State *L) { luaL_setfuncs(L, functions, 0); }

@@ -4,7 +4,10 @@
 -- those that come later go the same way.
 -- @module casulo.command
 
+local capabilities = require "casulo.capabilities"
 local life = require "casulo.recipes.life"
+local privileges = require "casulo.recipes.privileges"
+local seccomp = require "casulo.recipes.seccomp"
 local sys = require "casulo.sys"
 
 local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -65,22 +68,42 @@ function command.become_root(checked, rearm)
   }
 end
 
--- PID 1 cannot be dumped, so to look into it takes a capability, which root inside has.
-local function spare_init(checked)
-  if not checked.init then return {} end
-  return { { "prctl", sys.PR_CAPBSET_DROP, sys.CAP_SYS_PTRACE,
-    why = "nobody inside may trace casulo-init: it could be made to forget with whom it dies" } }
+--- The filter of system calls for a container.
+-- @tparam table checked `seccomp`: false, or a list of rules; `capabilities` and what goes with them
+-- @treturn string|boolean of struct sock_filter; false for none
+function command.filter(checked)
+  if checked.seccomp == false then return false end
+  local held, rules = capabilities.of(checked), checked.seccomp or {}
+  local is_default = held & ~capabilities.set(capabilities.DEFAULT) == 0 and next(rules) == nil
+  if is_default then return require "casulo.default_filter"[sys.AUDIT_ARCH_NATIVE] end
+  return require "casulo.policy".filter(sys.AUDIT_ARCH_NATIVE, capabilities.names(held), rules)
 end
 
---- The steps to what the command may do and where it stands.
+--- The step that filters system calls.
+-- @tparam table checked `filter`, of `filter`
+-- @treturn table steps
+function command.filtered(checked) return checked.filter and seccomp.filter(checked.filter) or {} end
+
+--- The steps to what the command may do and where it stands. What it has come from here is whole: nothing of the caller's
+-- rights is inherited.
 -- @tparam table checked of `casulo.description`
 -- @tparam table host facts
 -- @tparam table rearm steps that ask again to die with another process: the kernel forgets it when the ids change
+-- @tparam[opt] integer bounding the capabilities that can be had, a bit each; all that the kernel knows
 -- @treturn table steps
-function command.rights(checked, host, rearm)
+-- @see capabilities(7)
+function command.rights(checked, host, rearm, bounding)
+  bounding = bounding or capabilities.all(host)
+  local set, is_root = capabilities.of(checked)
+  set = set & bounding
+  local passed_on = is_root and 0 or set -- root needs no hand-over: it has what the bounding set lets it
   return {
-    spare_init(checked),
+    privileges.bound(set, bounding),
+    passed_on ~= 0 and privileges.keep() or {},
     user_steps(checked, host, rearm),
+    privileges.have(set, passed_on, "exactly these capabilities are left, and to no program are any passed on that were not asked for"),
+    passed_on ~= 0 and privileges.pass_on(set) or {},
+    checked.no_new_privs and privileges.no_new_privs() or {},
     life.cwd(checked.cwd),
     checked.umask ~= 18 and life.umask(checked.umask) or {},
   }

@@ -8,7 +8,6 @@ local description = require "casulo.description"
 local layout = require "casulo.layout"
 local life = require "casulo.recipes.life"
 local plan = require "casulo.plan"
-local seccomp = require "casulo.recipes.seccomp"
 local sys = require "casulo.sys"
 
 local CLONE_FLAGS = {
@@ -80,13 +79,14 @@ local function surroundings(checked, host, variant)
     with_caller(),
     life.session(),
     life.umask(18, "whoever started casulo: the places made here get usual modes"),
+    life.usual(checked.filter),
     map_steps(checked),
     join,
     layout.steps(checked, host, command.become_root(checked, with_caller "the kernel forgets that request when the ids change")),
     checked.new.net and require "casulo.recipes.network".loopback() or {},
     names_steps(checked),
     variant.tty and require "casulo.recipes.terminal".open(variant.tty, checked.user) or {},
-    seccomp.refuse_typing(), -- casulo-init, too: from inside one may make it do what one may not do oneself
+    command.filtered(checked), -- casulo-init, too: from inside one may make it do what one may not do oneself
   }, with_caller
 end
 
@@ -134,6 +134,8 @@ function container.new(raw)
   for _, mount in ipairs(checked.mounts) do
     if mount.type == "bind" then mount.is_file = host.is_file(mount.source) end
   end
+  require "casulo.masking".settle(checked, host)
+  checked.filter = command.filter(checked)
   local copy = {}
   for name, value in pairs(raw) do copy[name] = value end
   return setmetatable({ raw = copy, checked = checked, host = host, jobs = {} }, Container)

@@ -6,8 +6,10 @@
 -- `container.mounts[2].target: expected an absolute path, got "tmp"`.
 -- @module casulo.description
 
+local capabilities = require "casulo.capabilities"
 local check = require "casulo.check"
 local mounts = require "casulo.recipes.mounts"
+local PRIVILEGE_FIELDS = require "casulo.privilege_fields"
 local RUN_FIELDS = require "casulo.run_fields"
 
 local description = {}
@@ -198,6 +200,7 @@ local FIELDS = {
 local KNOWN = { namespaces = true }
 for name in pairs(FIELDS) do KNOWN[name] = true end
 for name in pairs(RUN_FIELDS) do KNOWN[name] = true end
+for name in pairs(PRIVILEGE_FIELDS) do KNOWN[name] = true end
 
 local function check_each(raw, path, fields, checked)
   for name, checker in pairs(fields) do
@@ -228,6 +231,9 @@ local function check_consistency(checked, path, raw)
   end
   if raw.network == "none" and not new.net then
     error(path .. '.network: "none" needs a network namespace of its own; add "net" to namespaces', 0)
+  end
+  if checked.nesting and not new.user then
+    error(path .. '.nesting: containers inside would have the rights of the host\'s root; add "user" to namespaces', 0)
   end
   local map = not new.user and (checked.uid_map and "uid_map" or checked.gid_map and "gid_map")
   if map then error(("%s.%s: there is no new user namespace to map (add \"user\" to namespaces)"):format(path, map), 0) end
@@ -315,10 +321,11 @@ end
 function description.check(raw, host)
   local path = "container"
   check.table(raw, path, KNOWN)
-  local checked = { command = { "/bin/sh" }, env = {}, cwd = "/", umask = 18, mounts = {}, standard_mounts = true }
+  local checked = { command = { "/bin/sh" }, env = {}, cwd = "/", umask = 18, mounts = {}, standard_mounts = true, no_new_privs = true }
   check_rootfs(raw.rootfs, path .. ".rootfs")
   check_each(raw, path, FIELDS, checked)
   check_each(raw, path, RUN_FIELDS, checked)
+  check_each(raw, path, PRIVILEGE_FIELDS, checked)
   checked.new, checked.joined = check_namespaces(raw.namespaces, path .. ".namespaces", host)
   if checked.network == "host" then
     if checked.joined.net then error(path .. '.network: "host", but namespaces joins another', 0) end
@@ -329,6 +336,8 @@ function description.check(raw, host)
   end
   check_consistency(checked, path, raw)
   if checked.new.user then require "casulo.idmap".settle(checked, path, host) end
+  checked.available = capabilities.available(checked, host)
+  capabilities.check(checked, path)
   return checked
 end
 

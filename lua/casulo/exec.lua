@@ -10,6 +10,7 @@
 -- host is. In front of it are the streams that the command is given.
 -- @module casulo.exec
 
+local capabilities = require "casulo.capabilities"
 local cgroup = require "casulo.cgroup"
 local check = require "casulo.check"
 local command = require "casulo.command"
@@ -21,9 +22,9 @@ local handover = require "casulo.handover"
 local idmap = require "casulo.idmap"
 local life = require "casulo.recipes.life"
 local plan = require "casulo.plan"
+local PRIVILEGE_FIELDS = require "casulo.privilege_fields"
 local privileges = require "casulo.recipes.privileges"
 local process = require "casulo.process"
-local seccomp = require "casulo.recipes.seccomp"
 local sys = require "casulo.sys"
 local terminal = require "casulo.recipes.terminal"
 
@@ -38,16 +39,19 @@ local function rights_of(pid)
   local text = file and file:read "a"
   local function field(name) return math.tointeger(tonumber(text:match("\n" .. name .. ":%s*(%x+)"), 16)) end
   if not text or not text:find "\nCapBnd:" then return nil end
-  return { bounding = field "CapBnd", permitted = field "CapPrm", inheritable = field "CapInh", no_new_privs = field "NoNewPrivs" == 1 }
+  return { bounding = field "CapBnd", permitted = field "CapPrm", no_new_privs = field "NoNewPrivs" == 1 }
 end
 
--- The rights that the first process of the container can no longer get, casulo-init gives up.
-local function limit_steps(target)
+-- What casulo-init and its child still need to become the command, and to hand it its terminal.
+local ON_THE_WAY = capabilities.set { "SETUID", "SETGID", "SETPCAP", "CHOWN" }
+
+-- The rights that the first process of the container can no longer get, or that the command is not to have, casulo-init gives up.
+local function limit_steps(checked, target)
   local kept, own = target.rights, target.own_rights
-  local excess = (own.bounding | own.permitted | own.inheritable) & ~kept.bounding ~= 0
   return {
-    excess and privileges.at_most(kept.bounding, own.bounding, own.permitted) or {},
-    kept.no_new_privs and not own.no_new_privs and privileges.no_new_privs() or {},
+    privileges.bound(target.bounding, own.bounding),
+    privileges.have(own.permitted & (kept.bounding | ON_THE_WAY), 0, "no more rights than the container's, from which this process can be seen soon"),
+    kept.no_new_privs and not checked.no_new_privs and privileges.no_new_privs() or {},
   }
 end
 
@@ -107,8 +111,8 @@ local function enter(checked, target, values, numbers, tty)
       { "fchdir", numbers.root, why = "to the container's root, by descriptor" },
       { "chroot", ".", why = "and make it the root of this process" },
     } or {},
-    limit_steps(target),
-    seccomp.refuse_typing(),
+    command.filtered(checked), -- while it may
+    limit_steps(checked, target),
     { "getpid", as = "self", why = "casulo-init, with which the command is to die" },
     { "pidfd_open", ref "self", as = "casulo-init", why = "a descriptor that stands for it" },
     closing,
@@ -117,7 +121,7 @@ local function enter(checked, target, values, numbers, tty)
 end
 
 -- What the child of casulo-init does, in sight of the container.
-local function become_command(checked, host, tty, numbers)
+local function become_command(checked, host, bounding, tty, numbers)
   local function die_with_init(why) return life.die_with(ref "casulo-init", why) end
   return {
     die_with_init "when casulo-init dies, which stands for this process, it dies too",
@@ -127,7 +131,7 @@ local function become_command(checked, host, tty, numbers)
       { "close", numbers.terminal_socket, why = "which the command has no use for" },
       life.streams { tty = tty }, terminal.control(),
     } or {},
-    command.rights(checked, host, die_with_init "the kernel forgets that request when the ids change"),
+    command.rights(checked, host, die_with_init "the kernel forgets that request when the ids change", bounding),
     command.exec(checked, host),
   }
 end
@@ -144,11 +148,12 @@ local function plan_of(target, checked, variant)
     variant.detach and {} or life.die_with_caller(),
     life.session(),
     life.umask(18, "whoever started casulo"),
+    life.usual(checked.filter),
     life.clean(),
     life.streams(stdio),
     pass(values, numbers),
     handover.steps {
-      init = enter(checked, target, values, numbers, variant.tty), command = become_command(checked, host, variant.tty, numbers),
+      init = enter(checked, target, values, numbers, variant.tty), command = become_command(checked, host, target.bounding, variant.tty, numbers),
       stays = true, watches = not variant.detach, numbers = numbers, host = host,
     },
   }, numbers
@@ -190,8 +195,8 @@ local function look_at(target)
   target.rights = rights_of(target.pid)
   target.own_rights = rights_of "self"
   if target.checked.new.user then -- which gives all of them
-    local all = (2 << target.host.last_capability) - 1
-    target.own_rights.bounding, target.own_rights.permitted, target.own_rights.inheritable = all, all, 0
+    local all = capabilities.all(target.host)
+    target.own_rights.bounding, target.own_rights.permitted = all, all
   end
   local cgroups, message, errno = cgroup.open(target.pid)
   local lives = not has_ended(target) -- else what was read may be another process's
@@ -208,6 +213,7 @@ local function start(target, settings)
   local ok, err = look_at(target)
   if not ok then return nil, err end
   local variant = container.variant(settings)
+  target.bounding = target.rights.bounding & capabilities.of(settings.checked)
   local the_plan, numbers = plan_of(target, settings.checked, variant)
   settings.job = process.job(the_plan)
   settings.job.flags, settings.job.above, settings.job.patience = sys.CLONE_FILES, numbers.above, PATIENCE
@@ -255,12 +261,14 @@ local function names_of(set)
   return names
 end
 
+local function hex_of(bytes) return (bytes:gsub(".", function(char) return ("%02x"):format(char:byte()) end)) end
+
 --- What another process must know of a container to start a command in it, and what may be told about it: a table that can
 -- be written as JSON. The `pid` of its first process is to be added.
 -- @tparam container box
 -- @treturn table `command`, `rootfs`, `cwd`, `umask`, `user`; `env`: a list of NAME=value, those that were given and inherited;
 --   `namespaces`: a list of those that are its own; `joined`: a list of those that are others'; `uid_map`, `gid_map`,
---   `own_maps`, `denies_setgroups`; `init`, `has_devpts`
+--   `own_maps`, `denies_setgroups`; `capabilities`, `nesting`, `no_new_privs`, `filter`; `init`, `has_devpts`
 function exec.record(box)
   local checked = box.checked
   return {
@@ -268,8 +276,16 @@ function exec.record(box)
     env = command.env_list(command.given_env(checked)), namespaces = names_of(checked.new), joined = names_of(checked.joined),
     uid_map = checked.uid_map, gid_map = checked.gid_map, own_maps = checked.own_maps,
     denies_setgroups = checked.denies_setgroups, init = checked.init and true or false,
+    capabilities = checked.capabilities and (checked.capabilities.exact or checked.capabilities), nesting = checked.nesting, no_new_privs = checked.no_new_privs,
+    filter = checked.filter and hex_of(checked.filter),
     has_devpts = description.has_devpts(checked),
   }
+end
+
+local function bytes_of(hex, path)
+  check.string(hex, path)
+  if #hex % 16 ~= 0 or hex:find "%X" then check.wrong(path, "instructions of a filter in hexadecimal", hex) end
+  return (hex:gsub("%x%x", function(digits) return string.char(tonumber(digits, 16)) end))
 end
 
 local function env_of(list, path)
@@ -292,7 +308,12 @@ local function target_of(record)
   checked.new = description.namespaces(record.namespaces, path .. ".namespaces")
   checked.joined = description.namespaces(record.joined, path .. ".joined")
   checked.standard_mounts, checked.mounts = check.boolean(record.has_devpts, path .. ".has_devpts"), {}
+  checked.available = -1
   checked.init = check.boolean(record.init, path .. ".init")
+  checked.no_new_privs = check.boolean(record.no_new_privs, path .. ".no_new_privs")
+  checked.filter = record.filter and bytes_of(record.filter, path .. ".filter")
+  checked.nesting = record.nesting and check.boolean(record.nesting, path .. ".nesting")
+  checked.capabilities = record.capabilities and PRIVILEGE_FIELDS.capabilities(record.capabilities, path .. ".capabilities")
   if checked.new.user then
     checked.own_maps = check.boolean(record.own_maps, path .. ".own_maps")
     checked.denies_setgroups = check.boolean(record.denies_setgroups, path .. ".denies_setgroups")

@@ -90,12 +90,6 @@ local function list(value)
   return ("[%s]"):format(table.concat(items, ", "))
 end
 local function environment(value) return ("[/* %d variables */]"):format(#value) end
-local function capabilities(value)
-  if type(value) ~= "string" or #value ~= 24 then return quoted(value) end
-  local effective, permitted, inheritable, effective_above, permitted_above, inheritable_above = string.unpack("=I4I4I4I4I4I4", value)
-  return ("{effective=0x%x, permitted=0x%x, inheritable=0x%x}"):format(effective_above << 32 | effective,
-    permitted_above << 32 | permitted, inheritable_above << 32 | inheritable)
-end
 local function this_process(value) return type(value) == "string" and #value == 8 and "{pid=0}" or quoted(value) end
 local function groups(value) return ("%d, %s"):format(#value, list(value)) end
 local signal = one_of("SIG", "^SIG%u")
@@ -105,9 +99,27 @@ local function signals(value)
   return ("[%s], NULL"):format(table.concat(items, ", "))
 end
 local capability = one_of "CAP_"
-local function prctl_value(value, step)
-  return (step[2] == sys.PR_SET_PDEATHSIG and signal or step[2] == sys.PR_CAPBSET_DROP and capability or number)(value)
+local function capability_set(low, high)
+  local names = {}
+  for number = 0, 63 do
+    if (high << 32 | low) & 1 << number ~= 0 then names[#names + 1] = capability(number) end
+  end
+  return names[1] and table.concat(names, "|") or "0"
 end
+local function capabilities(value)
+  if type(value) ~= "string" or #value ~= 24 then return quoted(value) end
+  local effective, permitted, inheritable, effective_above, permitted_above, inheritable_above = string.unpack("=I4I4I4I4I4I4", value)
+  return ("{effective=%s, permitted=%s, inheritable=%s}"):format(capability_set(effective, effective_above),
+    capability_set(permitted, permitted_above), capability_set(inheritable, inheritable_above))
+end
+local ambient = one_of "PR_CAP_AMBIENT_"
+local function prctl_value(value, step)
+  local shown = { [sys.PR_SET_PDEATHSIG] = signal, [sys.PR_CAPBSET_DROP] = capability, [sys.PR_CAP_AMBIENT] = ambient }
+  return (shown[step[2]] or number)(value)
+end
+local prctl_other = one_of("PR_", "^PR_%u-ET_")
+local function prctl_option(value) return value == sys.PR_CAP_AMBIENT and "PR_CAP_AMBIENT" or prctl_other(value) end
+local function prctl_second(value, step) return (step[2] == sys.PR_CAP_AMBIENT and capability or number)(value) end
 local disposition = one_of("SIG_", "^SIG_[DI]")
 
 local attribute_bits, mount_bits = flags "MOUNT_ATTR_", flags "MS_"
@@ -170,7 +182,7 @@ local function descriptors_sent(value)
 end
 
 local clone_bits, attributes = flags "CLONE_NEW", attribute_bits
-local tree_bits = flags(nil, " OPEN_TREE_CLONE OPEN_TREE_CLOEXEC AT_RECURSIVE ")
+local tree_bits = flags(nil, " OPEN_TREE_CLONE OPEN_TREE_CLOEXEC AT_RECURSIVE AT_EMPTY_PATH ")
 local at_bits = flags(nil, " AT_RECURSIVE AT_EMPTY_PATH ")
 local dir = descriptor
 
@@ -186,6 +198,8 @@ local ARGUMENTS = {
   fsmount = { descriptor, flags "FSMOUNT_", attributes },
   fsopen = { quoted, flags "FSOPEN_" },
   ioctl = { descriptor, ioctl_request, ioctl_value },
+  keyctl = { one_of "KEYCTL_", quoted }, personality = { one_of "PER_" },
+  setpriority = { one_of "PRIO_", number, number },
   memfd_create = { quoted, flags "MFD_" },
   mkdir = { quoted, octal }, mknod = { quoted, node_mode, number }, chmod = { quoted, octal },
   mkdirat = { dir, quoted, octal }, mknodat = { dir, quoted, node_mode, number },
@@ -197,7 +211,7 @@ local ARGUMENTS = {
   pidfd_open = { number, number },
   pivot_root = { quoted, quoted },
   poll = { poll_list, number },
-  prctl = { one_of "PR_[SGC]", prctl_value, number, number, number },
+  prctl = { prctl_option, prctl_value, prctl_second, number, number },
   read = { descriptor, number }, seccomp = { seccomp_operation, number, filter }, sendmsg = { descriptor, quoted, descriptors_sent },
   setdomainname = { with_length }, sethostname = { with_length },
   setgroups = { groups }, setns = { descriptor, clone_bits }, unshare = { clone_bits },
@@ -251,7 +265,12 @@ local function padded(text, width) return text .. (" "):rep(width - length_of(te
 function explain.plan(the_plan, clone, why)
   local lines = {}
   local function phase(name, indent)
-    for _, step in ipairs(the_plan:phase(name)) do lines[#lines + 1] = line(step, indent) end
+    local alike = 0
+    for _, step in ipairs(the_plan:phase(name)) do
+      alike = type(step) == "table" and step.alike and alike + 1 or 0
+      if alike == 0 then lines[#lines + 1] = line(step, indent)
+      else lines[#lines][1] = lines[#lines][1]:gsub(", and %d+ more$", "") .. (", and %d more"):format(alike) end
+    end
   end
   phase("before", "")
   if clone then lines[#lines + 1] = { clone, why } end

@@ -11,6 +11,7 @@
 -- * `may_setgroups`: whether that namespace allows setgroups
 -- * `term`: the caller's TERM
 -- * `has_memfd_exec`: whether memfd_create knows MFD_EXEC
+-- * `capabilities`: the permitted capabilities of the caller, a bit each, as they are now
 -- * `last_capability`: the number of the last one that the kernel knows
 -- * `is_file(path)`: whether a path is something other than a directory; nil where there is nothing
 --
@@ -48,6 +49,8 @@ end
 
 function current.subuid() return subordinate "uid" end
 function current.subgid() return subordinate "gid" end
+
+function current.capabilities() return require "casulo.recipes.privileges".permitted() end
 
 function gather.term() return os.getenv "TERM" or "xterm" end
 

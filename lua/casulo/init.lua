@@ -6,7 +6,8 @@
 -- @module casulo
 
 for _, name in ipairs {
-  "calls", "descriptors", "exec", "explain", "failure", "handle", "hint", "idmap", "joiner", "nearest", "process", "state", "streams",
+  "calls", "default_filter", "descriptors", "exec", "explain", "failure", "handle", "hint", "idmap", "joiner", "nearest", "policy",
+  "process", "state", "streams", "syscalls",
 } do require("casulo." .. name) end
 
 local recipes = require "casulo.recipes"

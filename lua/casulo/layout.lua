@@ -9,6 +9,7 @@
 -- @module casulo.layout
 
 local detached = require "casulo.recipes.detached"
+local masking = require "casulo.masking"
 local mounts = require "casulo.recipes.mounts"
 local plan = require "casulo.plan"
 local sys = require "casulo.sys"
@@ -189,13 +190,16 @@ function layout.steps(checked, host, become_root)
     if mount.type == "bind" then step(MAKE.bind(mount.name, mount)) end
   end
   if checked.standard_mounts then step(make_devices()) end
+  step(masking.from_host(checked, list))
   step(detached.attach_root(root, host.root == "initramfs"))
   step(become_root)
   for _, mount in ipairs(list) do
     if mount.type ~= "bind" then step(MAKE[mount.type](mount.name, mount, checked, host)) end
   end
+  step(masking.made(checked, list))
   step(detached.enter_root(host.root == "initramfs"))
   step(attach_all(checked, list))
+  step(masking.steps(checked, list))
   return plan.of_recipes(steps)
 end
 

@@ -9,7 +9,8 @@
 -- An argument is an integer, a string, nil (NULL), a list, or `ref "name"`: the result of the
 -- earlier step with `as = "name"`. C structures are strings made with `string.pack`.
 -- Further fields: `tolerate`, the errnos that are no failure; `expect`, the only result that is none;
--- `undo`, the step that takes it back when a later one fails; `phase`, one of
+-- `undo`, the step that takes it back when a later one fails; `alike`, whether it is told in one line with the one before;
+-- `phase`, one of
 --
 -- * `before`: by the caller, before the clone
 -- * `born`: by the caller, while the child waits in its new namespaces
@@ -26,7 +27,7 @@ local plan = {}
 local Plan = {}
 Plan.__index = Plan
 
-local FIELDS = { as = true, why = true, tolerate = true, expect = true, undo = true, phase = true }
+local FIELDS = { as = true, why = true, tolerate = true, expect = true, undo = true, phase = true, alike = true }
 local PHASES = { before = true, born = true, child = true, init = true, command = true, after = true }
 
 --- The result of an earlier step, or a value that is known only when the plan runs.

@@ -106,10 +106,17 @@ function detached.attach(name, target, why)
   }
 end
 
-local function open_place(path, as, why)
+--- A place in the container's root, where /proc may be in sight already: its links to open files and other roots lead nowhere.
+-- @tparam string path
+-- @tparam string as the value
+-- @tparam string why
+-- @treturn table step
+-- @see openat2(2)
+function detached.open_place(path, as, why)
   local how = string.pack("=I8I8I8", sys.O_PATH | sys.O_CLOEXEC, 0, sys.RESOLVE_NO_MAGICLINKS)
   return { "openat2", sys.AT_FDCWD, path, how, as = as, why = why }
 end
+local open_place = detached.open_place
 
 --- Attaches a detached mount where /proc may be in sight already: its links to open files and other roots lead nowhere.
 -- @tparam string name the value that holds it; unique

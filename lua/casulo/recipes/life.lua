@@ -99,15 +99,38 @@ function life.streams(variant)
   return steps
 end
 
---- What the command does not inherit: SIGPIPE and SIGCHLD ignored, descriptors. Other signals that the caller ignores
--- stay ignored, as nohup(1) wants.
+--- What else is the caller's, and would be inherited: its nice value, how its memory is laid out, its place in the OOM killer's
+-- list, its keys. What an ordinary user may not change stays as it is.
+-- @tparam boolean filtered whether calls that use keys are refused later, where no keyring can be had
+-- @treturn table steps
+-- @see setpriority(2), personality(2), proc_pid_oom_score_adj(5), KEYCTL_JOIN_SESSION_KEYRING(2const)
+function life.usual(filtered)
+  return {
+    { "setpriority", sys.PRIO_PROCESS, 0, 0, tolerate = { sys.EACCES, sys.EPERM },
+      why = "the usual share of the processor, whatever the caller's is" },
+    { "personality", sys.PER_LINUX, why = "memory laid out at random, and no other mode of old that the caller may be in" },
+    { "openat", sys.AT_FDCWD, "/proc/self/oom_score_adj", sys.O_WRONLY | sys.O_CLOEXEC, as = "oom_score_adj",
+      tolerate = { sys.EACCES, sys.ENOENT }, why = "how willingly the kernel kills it when memory is short: a caller may be spared, as servers are" },
+    { "write", ref "oom_score_adj", "0", tolerate = { sys.EACCES, sys.EBADF }, why = "this process is not" },
+    { "close", ref "oom_score_adj", tolerate = { sys.EBADF }, why = "done with it" },
+    { "keyctl", sys.KEYCTL_JOIN_SESSION_KEYRING, nil, tolerate = { sys.ENOSYS, sys.EPERM, filtered and sys.EDQUOT or nil },
+      why = "a keyring of its own, and empty: the caller's keys are not for what runs inside" },
+  }
+end
+
+--- What the command does not inherit: signals ignored, descriptors.
 -- @treturn table steps
 -- @see signal(7), close_range(2)
 function life.clean()
+  local steps = {}
+  for number = 1, sys.SIGRTMAX do
+    if number ~= sys.SIGKILL and number ~= sys.SIGSTOP then
+      steps[#steps + 1] = { "signal", number, sys.SIG_DFL, alike = steps[1] ~= nil,
+        why = "a signal that the caller ignores, as servers do SIGPIPE, must not be ignored by the command" }
+    end
+  end
   return {
-    { "signal", sys.SIGPIPE, sys.SIG_DFL,
-      why = "a caller that ignores SIGPIPE, as servers do, must not make the command ignore it" },
-    { "signal", sys.SIGCHLD, sys.SIG_DFL, why = "nor SIGCHLD: the command could not wait for its children" },
+    steps,
     { "close_range", 3, 0xffffffff, sys.CLOSE_RANGE_CLOEXEC,
       why = "of the caller's descriptors only the standard streams survive the exec" },
   }
