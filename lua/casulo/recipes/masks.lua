@@ -30,7 +30,8 @@ local CLONE = sys.OPEN_TREE_CLONE | sys.OPEN_TREE_CLOEXEC
 local function at(path, flags, empty) return path == "" and flags | empty or flags end
 
 local function over(name, mount, path, why)
-  return { "move_mount", ref(name), "", ref(mount), path, at(path, sys.MOVE_MOUNT_F_EMPTY_PATH, sys.MOVE_MOUNT_T_EMPTY_PATH), why = why }
+  local flags = at(path, sys.MOVE_MOUNT_F_EMPTY_PATH, sys.MOVE_MOUNT_T_EMPTY_PATH)
+  return { "move_mount", ref(name), "", ref(mount), path, flags, why = why }
 end
 
 --- Makes a place read-only that lies in an attached mount.
@@ -76,7 +77,10 @@ function masks.cover(cover, inside, mount, path)
   local why = "it tells of the whole host, or reaches its memory: hidden"
   if not inside then return { over(cover, mount, path, why) } end
   local name = ("cover of %s in %s"):format(path, mount)
-  return { { "open_tree", ref(cover), inside, at(inside, CLONE, sys.AT_EMPTY_PATH), as = name, why = "what is empty, for another place" }, over(name, mount, path, why) }
+  return {
+    { "open_tree", ref(cover), inside, at(inside, CLONE, sys.AT_EMPTY_PATH), as = name, why = "what is empty, for another place" },
+    over(name, mount, path, why),
+  }
 end
 
 return masks
