@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #define DESCRIPTOR "casulo.descriptor"
@@ -27,6 +28,8 @@ const char *strings_of(lua_State *L, int index, char ***strings, size_t *count);
 const char *gids_of(lua_State *L, int index, gid_t **gids, size_t *count);
 const char *signals_of(lua_State *L, int index, sigset_t *set);
 int fd_of(lua_State *L, int index, int *fd);
+int limit_of(lua_State *L, int index, rlim_t *limit);
+#define LIMIT_EXPECTED "expected an integer, or RLIM_INFINITY"
 
 /* Arguments. Each raises, naming the argument, when the value does not fit. */
 void arg_count(lua_State *L, int most);
@@ -57,6 +60,9 @@ struct ioctl_request {
 const struct ioctl_request *ioctl_request(unsigned number);
 #define IOCTL_EXPECTED "not a request of ioctl that casulo knows"
 
+/* struct landlock_net_port_attr, which the headers of today lack: its bytes. */
+enum { LANDLOCK_NET_PORT_ATTR = 16 };
+
 /* Descriptors: made closed, so that nothing can fail once the kernel has opened one. */
 int *descriptor_new(lua_State *L);
 int sys_descriptor(lua_State *L, int *descriptor, int fd, int saved_errno, const char *format, ...);
@@ -71,6 +77,8 @@ void open_process(lua_State *L);
 void open_wait(lua_State *L);
 void open_signal(lua_State *L);
 void open_seccomp(lua_State *L);
+void open_landlock(lua_State *L);
+void open_resource(lua_State *L);
 void open_identity(lua_State *L);
 void open_names(lua_State *L);
 void open_ioctl(lua_State *L);

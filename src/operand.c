@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/landlock.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -181,6 +182,40 @@ static void pack_filter(lua_State *L, struct packing *p) {
   note_pointer(L, p, p->packed ? &((struct sock_fprog *)p->op.arg[p->filled - 1])->filter : NULL);
 }
 
+/* The rights below a path, with the descriptor that stands for it, as a table; what else there is, as a string. */
+static void pack_rule(lua_State *L, struct packing *p) {
+  if (lua_type(L, -1) == LUA_TSTRING) {
+    pack_structure(L, p, LANDLOCK_NET_PORT_ATTR);
+    return;
+  }
+  struct landlock_path_beneath_attr rule = { .parent_fd = -1 }, *kept;
+  lua_Integer allowed = 0;
+  if (lua_type(L, -1) != LUA_TTABLE) wrong_step(L, p, "expected a string, or { allowed_access = …, parent_fd = … }");
+  raw_field(L, -1, "allowed_access");
+  if (integer_of(L, lua_gettop(L), 0, INT64_MAX, &allowed)) wrong_step(L, p, "field allowed_access: expected an integer");
+  rule.allowed_access = (uint64_t)allowed;
+  kept = keep(L, p, &rule, sizeof rule);
+  raw_field(L, -2, "parent_fd");
+  pack_late_descriptor(L, p, kept ? (int *)((char *)kept + offsetof(struct landlock_path_beneath_attr, parent_fd)) : NULL);
+  lua_pop(L, 2);
+  p->kept_mask |= 1U << p->filled;
+  emit(p, (long)kept);
+}
+
+/* The soft limit stands in for both until the hard one is known, in the next argument. */
+static void pack_soft_limit(lua_State *L, struct packing *p) {
+  struct rlimit limit = { 0 };
+  if (!limit_of(L, lua_gettop(L), &limit.rlim_cur)) wrong_step(L, p, LIMIT_EXPECTED);
+  emit_kept(L, p, &limit, sizeof limit);
+}
+
+static void pack_hard_limit(lua_State *L, struct packing *p) {
+  struct rlimit *kept = (void *)p->op.arg[p->filled - 1];
+  rlim_t hard;
+  if (!limit_of(L, lua_gettop(L), &hard)) wrong_step(L, p, LIMIT_EXPECTED);
+  if (kept) kept->rlim_max = hard;
+}
+
 /* What is sent stands in for the message until the descriptors are known, in the next argument. */
 static void pack_bytes_to_send(lua_State *L, struct packing *p) {
   struct iovec bytes;
@@ -307,6 +342,9 @@ void pack_argument(lua_State *L, struct packing *p, char kind) {
     case 'H': pack_structure(L, p, sizeof(struct __user_cap_header_struct)); break;
     case 'C': pack_structure(L, p, _LINUX_CAPABILITY_U32S_3 * sizeof(struct __user_cap_data_struct)); break;
     case 'B': pack_ioctl(L, p); break;
+    case 'A': pack_rule(L, p); break;
+    case 'L': pack_soft_limit(L, p); break;
+    case 'M': pack_hard_limit(L, p); break;
     case 'r': pack_room(L, p); break;
     case 'f': pack_filter(L, p); break;
     case 'w': pack_bytes_to_send(L, p); break;

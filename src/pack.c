@@ -16,7 +16,8 @@
  *   i int   P option of prctl   u unsigned   l unsigned long   I id, -1 for unchanged   d descriptor   D descriptor or nil
  *   v list of strings   g list of group ids   m signal set, no old set, its size   h disposition, likewise
  *   p list of struct pollfd   t milliseconds   r a number of bytes to read   f filter of seccomp
- *   H, C the header and the sets of capset   w bytes to send, c the descriptors to send with them   and, taking no argument: e empty string, E AT_EMPTY_PATH
+ *   H, C the header and the sets of capset   w bytes to send, c the descriptors to send with them   A what a rule of Landlock allows
+ *   L, M the soft and the hard limit of a resource   and, taking no argument: e empty string, E AT_EMPTY_PATH, 0 zero
  *   o, x flags of a call that opens a descriptor, which becomes close-on-exec
  * What stands past `|` may be absent, for 0. */
 static const struct call calls[] = {
@@ -39,6 +40,9 @@ static const struct call calls[] = {
   { "getppid", SYS_getppid, "" },
   { "ioctl", SYS_ioctl, "duB" },
   { "keyctl", SYS_keyctl, "uS" },
+  { "landlock_add_rule", SYS_landlock_add_rule, "duAu" },
+  { "landlock_create_ruleset", SYS_landlock_create_ruleset, "bu" },
+  { "landlock_restrict_self", SYS_landlock_restrict_self, "du" },
   { "mkdirat", SYS_mkdirat, "dsu" },
   { "mknodat", SYS_mknodat, "dsu|u" },
   { "mount", SYS_mount, "SsSlS" },
@@ -62,6 +66,7 @@ static const struct call calls[] = {
   { "setpriority", SYS_setpriority, "iui" },
   { "setresgid", SYS_setresgid, "III" },
   { "setresuid", SYS_setresuid, "III" },
+  { "setrlimit", SYS_prlimit64, "0uLM0" },
   { "setsid", SYS_setsid, "" },
   { "signal", SYS_rt_sigaction, "ih" },
   { "sigprocmask", SYS_rt_sigprocmask, "im" },
@@ -90,6 +95,7 @@ static void pack_arguments(lua_State *L, struct packing *p, int step) {
     if (*kind == '|') { optional = true; continue; }
     if (*kind == 'e') { emit_kept(L, p, "", 1); continue; }
     if (*kind == 'E') { emit(p, AT_EMPTY_PATH); continue; }
+    if (*kind == '0') { emit(p, 0); continue; }
     lua_rawgeti(L, step, ++p->argument + 1);
     if (optional && lua_isnil(L, -1)) {
       absent = absent ? absent : p->argument;

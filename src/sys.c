@@ -14,7 +14,7 @@ __attribute__((visibility("default"))) int luaopen_casulo_sys(lua_State *L);
 
 int luaopen_casulo_sys(lua_State *L) {
   luaL_checkversion(L);
-  lua_createtable(L, 0, 420); /* room for all functions and constants at once */
+  lua_createtable(L, 0, 480); /* room for all functions and constants at once */
   open_result(L);
   open_descriptor(L);
   open_file(L);
@@ -26,6 +26,8 @@ int luaopen_casulo_sys(lua_State *L) {
   open_identity(L);
   open_names(L);
   open_seccomp(L);
+  open_landlock(L);
+  open_resource(L);
   open_ioctl(L);
   open_socket(L);
   open_program(L);

@@ -181,6 +181,24 @@ local function descriptors_sent(value)
   return ("[{cmsg_type=SCM_RIGHTS, cmsg_data=[%s]}]"):format(descriptor(value[1]))
 end
 
+local file_rights, port_rights, scopes = flags "LANDLOCK_ACCESS_FS_", flags "LANDLOCK_ACCESS_NET_", flags "LANDLOCK_SCOPE_"
+local function ruleset(value)
+  if type(value) ~= "string" or #value ~= 24 then return quoted(value) end
+  local files, ports, scoped = string.unpack("=I8I8I8", value)
+  return ("{handled_access_fs=%s, handled_access_net=%s, scoped=%s}, %d"):format(file_rights(files), port_rights(ports), scopes(scoped), #value)
+end
+local function rule(value)
+  if type(value) == "table" then
+    return ("{allowed_access=%s, parent_fd=%s}"):format(file_rights(value.allowed_access), descriptor(value.parent_fd))
+  end
+  if #value ~= 16 then return quoted(value) end
+  local allowed, port = string.unpack("=I8I8", value)
+  return ("{allowed_access=%s, port=%d}"):format(port_rights(allowed), port)
+end
+local function limit(field, ending)
+  return function(value) return ("%s=%s%s"):format(field, value == sys.RLIM_INFINITY and "RLIM_INFINITY" or quoted(value), ending) end
+end
+
 local clone_bits, attributes = flags "CLONE_NEW", attribute_bits
 local tree_bits = flags(nil, " OPEN_TREE_CLONE OPEN_TREE_CLOEXEC AT_RECURSIVE AT_EMPTY_PATH ")
 local at_bits = flags(nil, " AT_RECURSIVE AT_EMPTY_PATH ")
@@ -200,6 +218,8 @@ local ARGUMENTS = {
   ioctl = { descriptor, ioctl_request, ioctl_value },
   keyctl = { one_of "KEYCTL_", quoted }, personality = { one_of "PER_" },
   setpriority = { one_of "PRIO_", number, number },
+  landlock_add_rule = { descriptor, one_of "LANDLOCK_RULE_", rule, number },
+  landlock_create_ruleset = { ruleset, number }, landlock_restrict_self = { descriptor, number },
   memfd_create = { quoted, flags "MFD_" },
   mkdir = { quoted, octal }, mknod = { quoted, node_mode, number }, chmod = { quoted, octal },
   mkdirat = { dir, quoted, octal }, mknodat = { dir, quoted, node_mode, number },
@@ -215,6 +235,7 @@ local ARGUMENTS = {
   read = { descriptor, number }, seccomp = { seccomp_operation, number, filter }, sendmsg = { descriptor, quoted, descriptors_sent },
   setdomainname = { with_length }, sethostname = { with_length },
   setgroups = { groups }, setns = { descriptor, clone_bits }, unshare = { clone_bits },
+  setrlimit = { one_of "RLIMIT_", limit("{rlim_cur", ""), limit("rlim_max", "}") },
   setresgid = { number, number, number }, setresuid = { number, number, number },
   signal = { signal, disposition }, sigprocmask = { one_of("SIG_", "^SIG_[BUS]"), signals },
   spawn = { list },
