@@ -46,7 +46,7 @@ describe("a record of a container", function()
     local refused = 0
     for _, field in ipairs {
       "command", "cwd", "umask", "user", "env", "namespaces", "joined", "uid_map", "gid_map", "own_maps", "denies_setgroups", "init", "has_devpts",
-      "pid",
+      "landlock", "rlimits", "pid",
     } do
       for i = 0, #DAMAGE do
         local record = {}

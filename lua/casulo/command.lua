@@ -109,13 +109,33 @@ function command.rights(checked, host, rearm, bounding)
   }
 end
 
+-- What holds for the command, and not for a casulo-init that starts it. The limits come last of all: with the memory, the caller
+-- may share what they are about, and they hold from the next call on.
+local function restrictions(checked, host)
+  local steps = {}
+  if checked.landlock then
+    local landlock = require "casulo.recipes.landlock".restrict(checked.landlock, host.landlock_abi)
+    if landlock[1] then steps = { require "casulo.recipes.privileges".no_new_privs(), landlock } end
+  end
+  if checked.rlimits then steps[#steps + 1] = require "casulo.recipes.rlimits".set(checked.rlimits) end
+  return steps
+end
+
+--- Raises the hard limits that are to be above the caller's, which takes the caller's rights.
+-- @tparam table checked of `casulo.description`
+-- @treturn table steps
+function command.raise_limits(checked)
+  if not checked.raised_limits or not next(checked.raised_limits) then return {} end
+  return require "casulo.recipes.rlimits".set(checked.raised_limits, "a limit above the caller's is raised before any right to that is given up")
+end
+
 --- The steps that make this process the command.
 -- @tparam table checked
 -- @tparam table host
 -- @treturn table steps
 function command.exec(checked, host)
   local env = environment(checked, host)
-  return { life.unblock(), life.exec(checked.command, command.env_list(env), env.PATH) }
+  return { restrictions(checked, host), life.unblock(), life.exec(checked.command, command.env_list(env), env.PATH) }
 end
 
 return command

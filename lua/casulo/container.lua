@@ -78,6 +78,7 @@ local function surroundings(checked, host, variant)
     join_before,
     with_caller(),
     life.session(),
+    command.raise_limits(checked),
     life.umask(18, "whoever started casulo: the places made here get usual modes"),
     life.usual(checked.filter),
     map_steps(checked),

@@ -196,6 +196,8 @@ local FIELDS = {
   mounts = function(value, path) return check.list(value, path, check_mount) end,
   network = check_network, init = check_init,
   user = check_user, uid_map = description.id_map, gid_map = description.id_map,
+  landlock = function(value, path) return require "casulo.landlock_fields".check(value, path) end,
+  rlimits = function(value, path) return require "casulo.rlimit_fields".check(value, path) end,
 }
 local KNOWN = { namespaces = true }
 for name in pairs(FIELDS) do KNOWN[name] = true end
@@ -314,6 +316,15 @@ function description.namespaces(list, path)
   return new
 end
 
+--- Checks `landlock` and `rlimits` against what the host is like: what the kernel knows, and the caller's own limits.
+-- @tparam table checked gets `raised_limits`
+-- @tparam string path how messages call it
+-- @tparam table host facts
+function description.settle_limits(checked, path, host)
+  if checked.landlock then require "casulo.landlock_fields".settle(checked.landlock, path .. ".landlock", host) end
+  if checked.rlimits then checked.raised_limits = require "casulo.rlimit_fields".above(checked.rlimits, host.rlimits) end
+end
+
 --- Checks a whole description.
 -- @tparam table raw
 -- @tparam table host facts of this host
@@ -338,6 +349,7 @@ function description.check(raw, host)
   if checked.new.user then require "casulo.idmap".settle(checked, path, host) end
   checked.available = capabilities.available(checked, host)
   capabilities.check(checked, path)
+  description.settle_limits(checked, path, host)
   return checked
 end
 

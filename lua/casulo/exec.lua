@@ -147,6 +147,7 @@ local function plan_of(target, checked, variant)
     before(values, numbers, target, variant.detach),
     variant.detach and {} or life.die_with_caller(),
     life.session(),
+    command.raise_limits(checked),
     life.umask(18, "whoever started casulo"),
     life.usual(checked.filter),
     life.clean(),
@@ -168,6 +169,7 @@ local function checked_for(target, settings)
   for name, value in pairs(target.checked.env) do checked.env[name] = value end
   for name, value in pairs(settings.env or {}) do checked.env[name] = value end
   idmap.check_user(checked, "exec")
+  description.settle_limits(checked, "exec", target.host)
   return checked
 end
 
@@ -268,17 +270,19 @@ local function hex_of(bytes) return (bytes:gsub(".", function(char) return ("%02
 -- @tparam container box
 -- @treturn table `command`, `rootfs`, `cwd`, `umask`, `user`; `env`: a list of NAME=value, those that were given and inherited;
 --   `namespaces`: a list of those that are its own; `joined`: a list of those that are others'; `uid_map`, `gid_map`,
---   `own_maps`, `denies_setgroups`; `capabilities`, `nesting`, `no_new_privs`, `filter`; `init`, `has_devpts`
+--   `own_maps`, `denies_setgroups`; `capabilities`, `nesting`, `no_new_privs`, `filter`, `landlock`, `rlimits`; `init`, `has_devpts`
 function exec.record(box)
   local checked = box.checked
+  local landlock = checked.landlock and require "casulo.landlock_fields".record(checked.landlock)
+  local limits = checked.rlimits and require "casulo.rlimit_fields".record(checked.rlimits)
   return {
     command = checked.command, rootfs = checked.rootfs, cwd = checked.cwd, umask = checked.umask, user = checked.user,
     env = command.env_list(command.given_env(checked)), namespaces = names_of(checked.new), joined = names_of(checked.joined),
     uid_map = checked.uid_map, gid_map = checked.gid_map, own_maps = checked.own_maps,
     denies_setgroups = checked.denies_setgroups, init = checked.init and true or false,
-    capabilities = checked.capabilities and (checked.capabilities.exact or checked.capabilities), nesting = checked.nesting, no_new_privs = checked.no_new_privs,
-    filter = checked.filter and hex_of(checked.filter),
-    has_devpts = description.has_devpts(checked),
+    capabilities = checked.capabilities and (checked.capabilities.exact or checked.capabilities), nesting = checked.nesting,
+    no_new_privs = checked.no_new_privs, filter = checked.filter and hex_of(checked.filter),
+    has_devpts = description.has_devpts(checked), landlock = landlock, rlimits = limits,
   }
 end
 
@@ -314,6 +318,8 @@ local function target_of(record)
   checked.filter = record.filter and bytes_of(record.filter, path .. ".filter")
   checked.nesting = record.nesting and check.boolean(record.nesting, path .. ".nesting")
   checked.capabilities = record.capabilities and PRIVILEGE_FIELDS.capabilities(record.capabilities, path .. ".capabilities")
+  if record.landlock ~= nil then checked.landlock = require "casulo.landlock_fields".from_record(record.landlock, path .. ".landlock") end
+  if record.rlimits ~= nil then checked.rlimits = require "casulo.rlimit_fields".check(record.rlimits, path .. ".rlimits") end
   if checked.new.user then
     checked.own_maps = check.boolean(record.own_maps, path .. ".own_maps")
     checked.denies_setgroups = check.boolean(record.denies_setgroups, path .. ".denies_setgroups")

@@ -97,9 +97,35 @@ function CALLS.execve(err)
     return ("no directory of PATH has %s in the container, or the interpreter that it names is missing there"):format(name)
   end
   if err.errno == sys.ENOENT then return "no such file in the container, or the interpreter that it names is missing there" end
+  if err.errno == sys.EACCES and err.is_restricted then
+    return "landlock.paths must let the command, and the interpreter that it names, be read and executed; and so must their modes"
+  end
   if err.errno == sys.EACCES then return "it lacks the right to execute, is no file, or its file system is mounted noexec" end
   if err.errno == sys.ENOEXEC then return "no program of this machine, nor a script that begins with #!" end
 end
+local AT_PLACE = {
+  [sys.ENOENT] = "there is no such place in the container", [sys.ENOTDIR] = "there is no such place in the container",
+  [sys.ELOOP] = "a link of /proc cannot be followed", [sys.EACCES] = "the user of the command may not reach it",
+}
+function CALLS.openat2(err)
+  if tostring(err.step.as):find "^landlock " and AT_PLACE[err.errno] then return "landlock.paths: " .. AT_PLACE[err.errno] end
+end
+function CALLS.landlock_add_rule(err)
+  if err.errno == sys.EINVAL then return "landlock.paths: a file has none of these rights, which are a directory's" end
+end
+function CALLS.landlock_restrict_self(err)
+  if err.errno == sys.E2BIG then return "the kernel keeps 16 sets of rules at most one inside another, and the caller's count" end
+  if err.errno == sys.EPERM then return "this takes no_new_privs, or CAP_SYS_ADMIN" end
+end
+function CALLS.setrlimit(err)
+  if err.errno ~= sys.EPERM then return nil end
+  local most = err.args[1] == sys.RLIMIT_NOFILE and sysctl "fs.nr_open"
+  if most and (err.args[3] == sys.RLIM_INFINITY or err.args[3] > most) then
+    return ("rlimits.nofile: sysctl fs.nr_open allows %d at most"):format(most)
+  end
+  return "rlimits: to raise a hard limit above the caller's takes CAP_SYS_RESOURCE outside of any user namespace"
+end
+
 function CALLS.setresuid(err)
   if err.errno == sys.EINVAL then return "this id stands for nobody outside (uid_map)" end
 end

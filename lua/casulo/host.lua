@@ -12,6 +12,9 @@
 -- * `term`: the caller's TERM
 -- * `has_memfd_exec`: whether memfd_create knows MFD_EXEC
 -- * `capabilities`: the permitted capabilities of the caller, a bit each, as they are now
+-- * `landlock_abi`: the version of what the kernel's Landlock knows; 0 where there is none
+-- * `landlock_is_off`: whether the kernel has one that was not enabled when it started
+-- * `rlimits`: the caller's limits of resources, as they are now: by name, `{ soft =, hard = }`
 -- * `last_capability`: the number of the last one that the kernel knows
 -- * `is_file(path)`: whether a path is something other than a directory; nil where there is nothing
 --
@@ -47,6 +50,15 @@ local function subordinate(kind)
   return ranges
 end
 
+function current.rlimits()
+  local limits, resources = {}, require "casulo.recipes.rlimits"
+  for name in pairs(resources.names()) do
+    local soft, hard = sys.getrlimit(resources.number(name))
+    limits[name] = { soft = soft, hard = hard }
+  end
+  return limits
+end
+
 function current.subuid() return subordinate "uid" end
 function current.subgid() return subordinate "gid" end
 
@@ -79,6 +91,11 @@ function gather.has_memfd_exec()
   local probe <close>, _, errno = sys.memfd_create("probe", sys.MFD_EXEC)
   return probe ~= nil or errno ~= sys.EINVAL -- where it is forbidden, too: that is to be said
 end
+
+local function landlock_version() return sys.landlock_create_ruleset(nil, sys.LANDLOCK_CREATE_RULESET_VERSION) end
+
+function gather.landlock_abi() return landlock_version() or 0 end
+function gather.landlock_is_off() return select(3, landlock_version()) == sys.EOPNOTSUPP end
 
 function gather.last_capability() return math.tointeger(tonumber(read "/proc/sys/kernel/cap_last_cap")) or 40 end
 

@@ -6,8 +6,8 @@
 -- @module casulo
 
 for _, name in ipairs {
-  "calls", "default_filter", "descriptors", "exec", "explain", "failure", "handle", "hint", "idmap", "joiner", "nearest", "policy",
-  "process", "state", "streams", "syscalls",
+  "calls", "default_filter", "descriptors", "exec", "explain", "failure", "handle", "hint", "idmap", "joiner", "landlock_fields", "nearest",
+  "policy", "process", "rlimit_fields", "state", "streams", "syscalls",
 } do require("casulo." .. name) end
 
 local recipes = require "casulo.recipes"

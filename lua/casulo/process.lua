@@ -40,13 +40,19 @@ local function denied_before(steps, results, position)
   end
 end
 
+local function is_restricted(steps)
+  for _, step in ipairs(steps) do
+    if step[1] == "landlock_restrict_self" then return true end
+  end
+end
+
 local function failed_in_child(steps, results, message, errno, position)
   local step = position == 0 and errno ~= sys.ECANCELED and require "casulo.recipes.life".own_descriptors()[1] or steps[position]
   if step and step[1] == "execve" and errno == sys.ENOENT then
     local denied = denied_before(steps, results, position)
     if denied then step, errno = denied, sys.EACCES end
   end
-  return require "casulo.failure".new { step = step, message = message, errno = errno }
+  return require "casulo.failure".new { step = step, message = message, errno = errno, is_restricted = is_restricted(steps) }
 end
 
 -- The caller's steps while the child waits: they find its PID in the value `PID`, and /proc/PID of it in `child`. Those of a child
