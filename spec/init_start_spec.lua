@@ -79,7 +79,7 @@ describe("a start with init that fails", function()
       end,
     })
     assert.is_nil(result)
-    assert.is_truthy(tostring(err):find "setup memfd_create%(.*sysctl vm.memfd_noexec = 2 forbids; root can set it: sysctl %-w", tostring(err))
+    assert.is_truthy(tostring(err):find "setup memfd_create%(.*sysctl vm.memfd_noexec = 2 forbids; cure: sysctl %-w", tostring(err))
   end)
 end)
 

@@ -249,7 +249,7 @@ describe("newuidmap", function()
       local script = support.tmpdir() .. "/box.lua"
       support.write_file(script, ("return { rootfs = %q, uid_map = 'auto', command = { 'true' } }"):format(support.rootfs()))
       local _, _, err = support.sh(("PATH=/nonexistent %s run %s"):format(support.command():gsub("bin/casulo$", "build/bin/casulo"), script))
-      assert.are.equal(('casulo: spawn(["newuidmap"%s]): No such file or directory (newuidmap is not installed: apt-get install uidmap)\n')
+      assert.are.equal(('casulo: spawn(["newuidmap"%s]): No such file or directory (newuidmap is not installed; cure: apt-get install uidmap)\n')
         :format(argv), (err:gsub("%d%d%d%d%d+", "N")))
     end)
   end)
@@ -258,7 +258,7 @@ describe("newuidmap", function()
     for name, map in pairs { newuidmap = "uid_map", newgidmap = "gid_map" } do
       support.as_user_with_ids(function()
         assert.are.equal(('spawn(["%s"%s]): %s: write to %s failed: Operation not permitted '
-          .. "(it lacks the rights: chmod u+s $(command -v %s), on a file system that is not mounted nosuid)"):format(name, argv, name, map, name),
+          .. "(%s lacks the rights: it is not setuid; cure: chmod u+s $(command -v %s))"):format(name, argv, name, map, name, name),
           failing())
       end, nil, function()
         local copy = support.tmpdir() .. "/" .. name

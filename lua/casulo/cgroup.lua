@@ -43,6 +43,48 @@ local function open(controllers, path)
   return nil, message, errno
 end
 
+local function words_of(path)
+  local words, file <close> = {}, io.open(path)
+  for word in (file and file:read "a" or ""):gmatch "%S+" do words[#words + 1] = word end
+  return words
+end
+
+local function may_write(path)
+  local fd <close> = sys.open(path, sys.O_WRONLY) -- which changes nothing
+  return fd ~= nil
+end
+
+-- → "2", "1", "hybrid", or nothing
+local function layout()
+  local found = {}
+  for line in io.lines "/proc/self/mountinfo" do
+    local kind = line:match "%- (cgroup2?) "
+    if kind and (kind == "cgroup2" or line:match "[^,%s]+$" ~= "name=systemd") then found[kind] = true end
+  end
+  if found.cgroup and found.cgroup2 then return "hybrid" end
+  return found.cgroup2 and "2" or found.cgroup and "1"
+end
+
+--- Where the caller stands.
+-- @treturn table `layout`: "2", "1" or "hybrid", as far as it is mounted; and of the tree of version 2: `path`, the directory of its
+--   cgroup; `controllers`, those that there are in it; `is_delegated`, whether the caller may make cgroups there, with limits, and move
+--   processes
+-- @see cgroups(7)
+function cgroup.own()
+  local paths = paths_of "self"
+  if not paths then return {} end
+  local own = { layout = layout() }
+  local target, root = mounted ""
+  local path = paths[""]
+  if not target or not path or path:sub(1, #root) ~= root then return own end
+  own.path = (target .. path:sub(#root + 1)):gsub("(.)/$", "%1")
+  own.controllers = words_of(own.path .. "/cgroup.controllers")
+  local found = sys.stat(own.path)
+  own.is_delegated = found ~= nil and (found.uid == sys.geteuid() or sys.geteuid() == 0)
+    and may_write(own.path .. "/cgroup.procs") and may_write(own.path .. "/cgroup.subtree_control")
+  return own
+end
+
 --- The cgroups of a process, as far as they are others than the caller's and the caller may put processes there.
 -- @tparam integer pid
 -- @treturn {descriptor,...} the file cgroup.procs of each; nil, a message and errno where one cannot be opened

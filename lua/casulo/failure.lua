@@ -47,7 +47,7 @@ function failure.new(facts)
   err.kind = kind_of(err.step, err.errno)
   if err.errno and err.errno ~= 0 and err.errno ~= sys.ECANCELED then err.reason = sys.strerror(err.errno)
   else err.reason = err.message end
-  err.hint = require "casulo.hint"(err)
+  err.hint = require "casulo.hint".text(err)
   return err
 end
 

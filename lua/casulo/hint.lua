@@ -3,59 +3,34 @@
 --- What to do about a failure, where casulo can know.
 -- @module casulo.hint
 
+local obstacles = require "casulo.obstacles"
 local sys = require "casulo.sys"
 
-local function sysctl(name)
-  local file <close> = io.open("/proc/sys/" .. name:gsub("%.", "/"))
-  return file and file:read "n"
+local hint = {}
+
+local function is_refused(err) return err.errno == sys.EPERM or err.errno == sys.EACCES end
+
+-- What else than missing rights may make the kernel refuse a call in a user namespace, and outside of one to root.
+local function refused(err, host)
+  if not is_refused(err) then return nil end
+  return obstacles.user_namespace_setting(err.errno, host) or host.status.Seccomp == 2 and obstacles.filtered(err.call) or nil
 end
 
--- The settings of a host that keep its users from making user namespaces, and the value that does.
-local USER_NAMESPACES = {
-  { "kernel.unprivileged_userns_clone", 0, 1 },
-  { "user.max_user_namespaces", 0, 15000 },
-  { "kernel.apparmor_restrict_unprivileged_userns", 1, 0 },
-}
-
-local function user_namespace_setting()
-  for _, setting in ipairs(USER_NAMESPACES) do
-    local name, forbids, allows = table.unpack(setting)
-    if sysctl(name) == forbids then
-      return ("this host lets its users make no user namespaces: sysctl %s is %d; root can set it: sysctl -w %s=%d"):format(
-        name, forbids, name, allows)
-    end
-  end
-end
-
-local LIMITS = {
-  { "CLONE_NEWUSER", "user.max_user_namespaces" }, { "CLONE_NEWPID", "user.max_pid_namespaces" },
-  { "CLONE_NEWNS", "user.max_mnt_namespaces" }, { "CLONE_NEWUTS", "user.max_uts_namespaces" },
-  { "CLONE_NEWIPC", "user.max_ipc_namespaces" }, { "CLONE_NEWNET", "user.max_net_namespaces" },
-  { "CLONE_NEWCGROUP", "user.max_cgroup_namespaces" },
-}
-
-local function at_clone(err)
+local function at_clone(err, host)
   local flags = err.args[1]
-  if err.errno == sys.ENOSYS then return "this needs clone3, Linux 5.12 or later, and no seccomp filter that hides it" end
-  if flags & sys.CLONE_NEWUSER ~= 0 and (err.errno == sys.EPERM or err.errno == sys.EACCES or err.errno == sys.ENOSPC) then
-    local setting = user_namespace_setting()
+  local is_user = flags & sys.CLONE_NEWUSER ~= 0
+  if err.errno == sys.ENOSYS then return obstacles.missing("clone3", host) end
+  if is_user then
+    local setting = obstacles.user_namespace_setting(err.errno, host)
     if setting then return setting end
   end
-  if err.errno == sys.ENOSPC or err.errno == sys.EUSERS then
-    for _, limit in ipairs(LIMITS) do
-      if flags & sys[limit[1]] ~= 0 and sysctl(limit[2]) == 0 then return ("sysctl %s is 0"):format(limit[2]) end
-    end
-    return "a limit of namespaces is reached: see the sysctls user.max_*_namespaces, and 32 levels at most"
-  end
-  if err.errno == sys.EPERM and flags & sys.CLONE_NEWUSER == 0 then
-    return 'new namespaces need root (sudo), or a user namespace among them ("user")'
-  end
-  if err.errno == sys.EPERM then return "a process in a chroot, or under a filter of its container, may make no user namespace" end
+  if err.errno == sys.ENOSPC or err.errno == sys.EUSERS then return obstacles.limit(flags, host) end
+  if is_refused(err) and is_user and host.is_chroot then return obstacles.chroot() end
+  if err.errno == sys.EPERM and not is_user and not obstacles.is_privileged(host) then return obstacles.unprivileged(host) end
+  if is_refused(err) and host.status.Seccomp == 2 then return obstacles.filtered "clone3" end
+  if is_refused(err) then return "a process in a chroot, or under a filter of its container, may make no user namespace" end
   if err.errno == sys.EAGAIN then return "too many processes: see ulimit -u, pids.max of the cgroup and sysctl kernel.pid_max" end
 end
-
-local NOT_A_MOUNT = "/ is no mount point here: casulo runs in a chroot, which pivot_root cannot leave; start it outside"
-local NEEDS_5_12 = "this needs Linux 5.12 or later"
 
 local CALLS = {}
 function CALLS.open_tree(err)
@@ -68,11 +43,20 @@ function CALLS.open_tree(err)
   if err.errno == sys.ENOTDIR then return is_root and "rootfs: expected a directory" or nil end
   if err.errno == sys.EACCES then return "the caller may not reach it" end
 end
-function CALLS.mount(err)
-  if err.errno == sys.EINVAL and err.args[2] == "/" then return NOT_A_MOUNT end
-  if err.errno == sys.EPERM then return 'mounting needs root (sudo), or a user namespace ("user")' end
+function CALLS.mount(err, host)
+  if err.errno == sys.EINVAL and err.args[2] == "/" then return obstacles.chroot() end
+  return refused(err, host) or err.errno == sys.EPERM and obstacles.unprivileged(host) or nil
 end
-function CALLS.pivot_root(err) return err.errno == sys.EINVAL and NOT_A_MOUNT or nil end
+function CALLS.pivot_root(err, host) return err.errno == sys.EINVAL and obstacles.chroot() or refused(err, host) end
+
+-- The steps call the context of a file system after it, or after the place where it goes.
+function CALLS.fsmount(err, host)
+  local context = err.errno == sys.EPERM and err.args[1].ref or ""
+  for _, kind in ipairs { "proc", "sys" } do
+    if context:find(kind, 1, true) then return obstacles.covered(kind, host) end
+  end
+  return refused(err, host)
+end
 function CALLS.mkdirat(err)
   if err.errno == sys.EROFS then return "the tree is read-only: make this directory in it first, to mount on" end
   if err.errno == sys.EACCES then return "the tree lacks this place to mount on, and is not the caller's to change" end
@@ -84,9 +68,8 @@ function CALLS.move_mount(err)
   end
 end
 function CALLS.openat(err)
-  if err.errno == sys.EACCES and tostring(err.args[2]):find "^/proc/self/" then
-    return "the caller is not dumpable (PR_SET_DUMPABLE, or it has changed its ids), so the kernel keeps its id maps from it"
-  end
+  if not tostring(err.args[2]):find "^/proc/self/" then return nil end
+  return err.errno == sys.EACCES and obstacles.not_dumpable() or err.errno == sys.ENOENT and obstacles.no_proc() or nil
 end
 function CALLS.chdir(err)
   if err.errno == sys.ENOENT then return "there is no such directory where this process is: in the container, for cwd" end
@@ -129,47 +112,42 @@ end
 function CALLS.setresuid(err)
   if err.errno == sys.EINVAL then return "this id stands for nobody outside (uid_map)" end
 end
-function CALLS.memfd_create(err)
-  if err.errno ~= sys.EACCES and err.errno ~= sys.EPERM then return nil end
-  if sysctl "vm.memfd_noexec" == 2 then
-    return "casulo-init is executed from memory, which sysctl vm.memfd_noexec = 2 forbids; root can set it: sysctl -w vm.memfd_noexec=1"
-  end
-  return "casulo-init is executed from memory, which a security module or a filter of this host forbids"
-end
+function CALLS.memfd_create(err, host) return is_refused(err) and obstacles.memory(host) or nil end
 CALLS.fexecve = CALLS.memfd_create
 
-function CALLS.write(err)
+function CALLS.write(err, host)
   local file = err.args[1]
   if err.errno == sys.EPERM and type(file) == "table" and (file.ref == "uid_map" or file.ref == "gid_map") then
-    return "the caller lacks CAP_SETUID or CAP_SETGID, or these ids in its own user namespace"
+    return obstacles.user_namespace_setting(err.errno, host)
+      or "the caller lacks CAP_SETUID or CAP_SETGID, or these ids in its own user namespace"
   end
 end
 
--- What newuidmap and newgidmap say → what to do about it.
-local SPAWNED = {
-  ["Cannot determine your user name"] = function() return "it goes by names, and /etc/passwd has none for this uid" end,
-  ["owned by a different user"] = function() return "the caller's ids are not those of its entry in /etc/passwd, as after newgrp" end,
-  ["not allowed"] = function(name) return ("no line of /etc/sub%sid gives the caller these ids"):format(name:match "new([ug])idmap") end,
-  ["Operation not permitted"] = function(name)
-    if sys.prctl(sys.PR_GET_NO_NEW_PRIVS) == 1 then return "the caller has set no_new_privs: setuid programs get no rights from it" end
-    return ("it lacks the rights: chmod u+s $(command -v %s), on a file system that is not mounted nosuid"):format(name)
-  end,
-}
+function CALLS.spawn(err, host) return obstacles.helper(err.args[1][1], err.errno, err.reason, host) end
 
-function CALLS.spawn(err)
-  local name = err.args[1][1]
-  if err.errno == sys.ENOENT then return ("%s is not installed: apt-get install uidmap"):format(name) end
-  for said, cure in pairs(SPAWNED) do
-    if err.reason:find(said, 1, true) then return cure(name) end
-  end
+-- These, too, take the rights that a new user namespace gives.
+for _, name in ipairs { "unshare", "fsopen", "fsconfig", "mount_setattr", "umount2", "sethostname", "setns", "seccomp", "prctl" } do
+  CALLS[name] = refused
+end
+
+--- What is in the way, where that is known.
+-- @tparam table err what `casulo.failure` makes
+-- @tparam table host facts, as of `casulo.surroundings`
+-- @treturn table|string|nil what `casulo.obstacles` has for it, or a hint of another kind
+function hint.obstacle(err, host)
+  if err.call == "clone" then return at_clone(err, host) end
+  if err.errno == sys.ENOSYS then return obstacles.missing(err.call, host) end
+  if type(err.step) ~= "table" then return nil end
+  return CALLS[err.call] and CALLS[err.call](err, host)
 end
 
 --- The hint for an error.
 -- @tparam table err what `casulo.failure` makes
 -- @treturn ?string
-return function(err)
-  if err.call == "clone" then return at_clone(err) end
-  if err.errno == sys.ENOSYS then return NEEDS_5_12 end
-  if type(err.step) ~= "table" then return nil end
-  return CALLS[err.call] and CALLS[err.call](err)
+function hint.text(err)
+  local found = hint.obstacle(err, require "casulo.surroundings")
+  if not found and is_refused(err) and CALLS[err.call] == refused then return "casulo doctor looks for what is in the way" end
+  return obstacles.line(found)
 end
+
+return hint

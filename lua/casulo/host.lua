@@ -70,7 +70,7 @@ function gather.term() return os.getenv "TERM" or "xterm" end
 function gather.root()
   local root = sys.statfs "/"
   if root and root.type ~= sys.RAMFS_MAGIC and root.type ~= sys.TMPFS_MAGIC then return "mount" end
-  for line in io.lines "/proc/self/mountinfo" do
+  for line in read "/proc/self/mountinfo":gmatch "[^\n]+" do
     local id, parent, target = line:match "^(%d+) (%d+) %S+ %S+ (%S+)"
     if target == "/" then return id == parent and "initramfs" or "mount" end
   end

@@ -60,10 +60,7 @@ local function listed(ranges)
 end
 
 -- What root can do for a user who has no ids.
-local function cure(kind, host)
-  local first = host["sub" .. kind].free
-  return ("root can give some: usermod --add-sub%ss %d-%d %s"):format(kind, first, first + 65535, host.login)
-end
+local function cure(kind, host) return "root can give some: " .. require "casulo.obstacles".no_subordinate(kind, host).cure end
 
 -- Whose ids an ordinary user may map: its own, and those that are subordinate to it. Where the files do not tell, newuidmap will.
 local function check_allowed(map, path, kind, host)

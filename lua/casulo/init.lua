@@ -6,8 +6,8 @@
 -- @module casulo
 
 for _, name in ipairs {
-  "calls", "default_filter", "descriptors", "exec", "explain", "failure", "handle", "hint", "idmap", "joiner", "landlock_fields", "nearest",
-  "policy", "process", "rlimit_fields", "state", "streams", "syscalls",
+  "calls", "cgroup", "default_filter", "descriptors", "exec", "explain", "failure", "handle", "handover", "hint", "idmap", "joiner",
+  "landlock_fields", "nearest", "obstacles", "policy", "process", "rlimit_fields", "state", "streams", "surroundings", "syscalls",
 } do require("casulo." .. name) end
 
 local recipes = require "casulo.recipes"

@@ -336,6 +336,16 @@ local function running(directory)
   return records, problems
 end
 
+--- Whether the caller's containers can have names. Makes nothing.
+-- @treturn boolean or nil and why they cannot
+function state.usable()
+  local encoder, message = json()
+  if not encoder then return nil, message end
+  local directory <close>, why = open_directory(false)
+  if directory or not why then return true end
+  return nil, why
+end
+
 --- The containers that run under a name.
 -- @treturn {table,...} their records, sorted by name; nil and a message where they cannot be read
 -- @treturn {string,...} what is wrong with files that are not believed

@@ -1,0 +1,204 @@
+-- SPDX-License-Identifier: MIT
+
+--- What keeps containers from running: the words that `casulo doctor` and the error of a run have for it.
+--
+-- An obstacle is a table: `what`, one sentence, and `cure`, the command that clears it away, mostly root's to run, or else what to
+-- do; where nothing is known to help there is none. `host` is what `casulo.surroundings` tells.
+-- @module casulo.obstacles
+
+local sys = require "casulo.sys"
+
+local obstacles = {}
+
+local CAP_SYS_ADMIN = 21
+local OLDEST = { 5, 12 } -- mount_setattr
+
+local function obstacle(cure, what, ...) return { what = what:format(...), cure = cure } end
+
+--- An obstacle as one sentence.
+-- @tparam table|string|nil found a string is no obstacle, but words of another kind
+-- @treturn ?string
+function obstacles.line(found)
+  if type(found) ~= "table" then return found end
+  return found.cure and ("%s; cure: %s"):format(found.what, found.cure) or found.what
+end
+
+--- Whether the caller may do in its user namespace what root of a host may.
+-- @tparam table host
+-- @treturn boolean
+function obstacles.is_privileged(host)
+  local effective = host.status.CapEff
+  if not effective then return host.uid == 0 end -- no /proc
+  return effective & 1 << CAP_SYS_ADMIN ~= 0
+end
+
+--- Whether the kernel is as old as one that cannot run containers.
+-- @tparam table host
+-- @treturn boolean
+function obstacles.is_old(host)
+  local major, minor = host.release:match "^(%d+)%.(%d+)"
+  major, minor = math.tointeger(tonumber(major)), math.tointeger(tonumber(minor))
+  return major < OLDEST[1] or (major == OLDEST[1] and minor < OLDEST[2])
+end
+
+--- A system call that is not there.
+-- @tparam string call
+-- @tparam table host
+-- @treturn table
+function obstacles.missing(call, host)
+  if obstacles.is_old(host) then
+    return obstacle("boot a later kernel; Debian 12 has 6.1", "this is Linux %s, and casulo needs Linux %d.%d or later",
+      host.release, OLDEST[1], OLDEST[2])
+  end
+  return obstacle("docker run --security-opt seccomp=unconfined, or what does the same for the container around casulo",
+    "Linux 5.12 and later have %s, which a seccomp filter hides here", call)
+end
+
+--- A system call that a filter refuses.
+-- @tparam string call
+-- @treturn table
+function obstacles.filtered(call)
+  return obstacle("docker run --security-opt seccomp=unconfined, or what does the same for the container around casulo",
+    "the seccomp filter around casulo, or a security module, refuses %s", call)
+end
+
+--- A root that is no mount point.
+-- @treturn table
+function obstacles.chroot()
+  return obstacle("start it outside", "/ is no mount point here: casulo runs in a chroot, which pivot_root cannot leave "
+    .. "and in which no user namespace can be made")
+end
+
+--- A caller without the rights of root, where it is to do without a user namespace.
+-- @tparam table host
+-- @treturn table
+function obstacles.unprivileged(host)
+  if host.uid ~= 0 then
+    return obstacle(nil, 'new namespaces and mounts need root (sudo), or a user namespace among the new ones ("user")')
+  end
+  return obstacle('docker run --cap-add SYS_ADMIN, or "user" among the new namespaces',
+    "this root lacks CAP_SYS_ADMIN, as in a container, and new namespaces and mounts need it")
+end
+
+-- The settings of a host that keep its users from making user namespaces: the value that does, one that does not, what the kernel
+-- says then, whether root is spared.
+local USER_NAMESPACES = {
+  { "user.max_user_namespaces", 0, 15000, { [sys.ENOSPC] = true }, false, "no user namespace can be made" },
+  { "kernel.unprivileged_userns_clone", 0, 1, { [sys.EPERM] = true }, true, "only root makes user namespaces" },
+  { "kernel.apparmor_restrict_unprivileged_userns", 1, 0, { [sys.EPERM] = true, [sys.EACCES] = true }, true,
+    "AppArmor leaves a program without a profile for it no rights in a user namespace" },
+}
+
+--- A setting of the host because of which a user namespace is refused, or is of no use.
+-- @tparam integer errno
+-- @tparam table host
+-- @treturn ?table
+function obstacles.user_namespace_setting(errno, host)
+  for _, setting in ipairs(USER_NAMESPACES) do
+    local name, forbids, allows, errnos, spares_root, means = table.unpack(setting)
+    if errnos[errno] and host.sysctls[name] == forbids and not (spares_root and obstacles.is_privileged(host)) then
+      return obstacle(("sysctl -w %s=%d"):format(name, allows), "sysctl %s is %d: %s", name, forbids, means)
+    end
+  end
+end
+
+-- What clone(2) calls each kind of namespace, and the sysctl that limits their number.
+local LIMITS = {
+  { "CLONE_NEWUSER", "user.max_user_namespaces" }, { "CLONE_NEWPID", "user.max_pid_namespaces" },
+  { "CLONE_NEWNS", "user.max_mnt_namespaces" }, { "CLONE_NEWUTS", "user.max_uts_namespaces" },
+  { "CLONE_NEWIPC", "user.max_ipc_namespaces" }, { "CLONE_NEWNET", "user.max_net_namespaces" },
+  { "CLONE_NEWCGROUP", "user.max_cgroup_namespaces" }, { "CLONE_NEWTIME", "user.max_time_namespaces" },
+}
+
+--- A limit of namespaces that is reached.
+-- @tparam integer flags of the clone(2) that was refused
+-- @tparam table host
+-- @treturn table
+function obstacles.limit(flags, host)
+  for _, limit in ipairs(LIMITS) do
+    local flag, name = table.unpack(limit)
+    if flags & sys[flag] ~= 0 and host.sysctls[name] == 0 then
+      return obstacle(("sysctl -w %s=15000"):format(name), "sysctl %s is 0: no namespace of this kind can be made", name)
+    end
+  end
+  return obstacle(nil, "a limit of namespaces is reached: see the sysctls user.max_*_namespaces, and 32 levels at most")
+end
+
+--- A file system of the kernel that a user namespace may not mount.
+-- @tparam string kind "proc" or "sys"
+-- @tparam table host
+-- @treturn table
+function obstacles.covered(kind, host)
+  local places = table.concat(host.covered[kind], " ")
+  local cure = host.is_inner and "docker run --security-opt systempaths=unconfined, or what does the same for the container around casulo"
+    or places ~= "" and "umount " .. places or nil
+  return obstacle(cure, "the kernel lets a user namespace mount a /%s only while a whole one is in sight, and %s", kind,
+    places ~= "" and "here something is mounted on " .. places or "there is none here")
+end
+
+--- A /proc that is not there.
+-- @treturn table
+function obstacles.no_proc() return obstacle("mount -t proc proc /proc", "there is no /proc here that shows this process, which casulo needs") end
+
+--- A caller that is no longer its user's own.
+-- @treturn table
+function obstacles.not_dumpable()
+  return obstacle(nil, "the caller is not dumpable (PR_SET_DUMPABLE, or it has changed its ids), so the kernel keeps its id maps from it")
+end
+
+--- A file in memory that may not be executed.
+-- @tparam table host
+-- @treturn table
+function obstacles.memory(host)
+  if host.sysctls["vm.memfd_noexec"] == 2 then
+    return obstacle("sysctl -w vm.memfd_noexec=1", "casulo-init is executed from memory, which sysctl vm.memfd_noexec = 2 forbids")
+  end
+  return obstacle(nil, "casulo-init is executed from memory, which a security module or a filter of this host forbids")
+end
+
+--- A user without subordinate ids.
+-- @tparam string kind "uid" or "gid"
+-- @tparam table host
+-- @treturn table
+function obstacles.no_subordinate(kind, host)
+  local first = host["sub" .. kind].free
+  return obstacle(("usermod --add-sub%ss %d-%d %s"):format(kind, first, first + 65535, host.login), "/etc/sub%s gives %s no ids", kind, host.login)
+end
+
+local function nosuid_directory(name)
+  for directory in (os.getenv "PATH" or "/usr/bin:/bin"):gmatch "[^:]+" do
+    local path = ("%s/%s"):format(directory, name)
+    local system = sys.stat(path) and sys.statfs(path)
+    if system then return system.flags & sys.MS_NOSUID ~= 0 and directory end -- ST_NOSUID has the same value
+  end
+end
+
+-- What newuidmap and newgidmap say → the obstacle.
+local HELPERS = {
+  ["Cannot determine your user name"] = function() return obstacle(nil, "it goes by names, and /etc/passwd has none for this uid") end,
+  ["owned by a different user"] = function()
+    return obstacle(nil, "the caller's ids are not those of its entry in /etc/passwd, as after newgrp")
+  end,
+  ["not allowed"] = function(name) return obstacle(nil, "no line of /etc/sub%sid gives the caller these ids", name:match "new([ug])idmap") end,
+  ["Operation not permitted"] = function(name, host)
+    if host.status.NoNewPrivs == 1 then return obstacle(nil, "the caller has set no_new_privs: setuid programs get no rights from it") end
+    local directory = nosuid_directory(name)
+    if directory then return obstacle("mount -o remount,suid " .. directory, "%s lacks the rights: its file system is mounted nosuid", name) end
+    return obstacle(("chmod u+s $(command -v %s)"):format(name), "%s lacks the rights: it is not setuid", name)
+  end,
+}
+
+--- A program of the package uidmap that did not map the ids.
+-- @tparam string name newuidmap or newgidmap
+-- @tparam integer errno of its execution; 0 where it ran
+-- @tparam string said what it wrote
+-- @tparam table host
+-- @treturn ?table
+function obstacles.helper(name, errno, said, host)
+  if errno == sys.ENOENT then return obstacle("apt-get install uidmap", "%s is not installed", name) end
+  for text, found in pairs(HELPERS) do
+    if said:find(text, 1, true) then return found(name, host) end
+  end
+end
+
+return obstacles
