@@ -39,7 +39,7 @@ end
 describe("casulo", function()
   it("helps on standard output", function()
     local whole = select(2, command "--help")
-    for _, name in ipairs { "run", "explain", "list", "exec", "kill", "rootfs", "version" } do
+    for _, name in ipairs { "run", "explain", "list", "exec", "kill", "doctor", "rootfs", "version" } do
       assert.is_truthy(whole:find("\n  " .. name, 1, true))
       for _, words in ipairs { { name, "--help" }, { name, "-h" }, { "help", name } } do
         local status, out, err = command(table.unpack(words))
@@ -75,7 +75,7 @@ describe("casulo", function()
 
   it("fails with one line for a mistake in its words", function()
     local root = support.rootfs()
-    fails "expected a command: run, explain, list, exec, kill, rootfs, version (see casulo --help)"
+    fails "expected a command: run, explain, list, exec, kill, doctor, rootfs, version (see casulo --help)"
     fails("did you mean run?", "rn")
     fails("(the command goes after --)", "run", "--rootfs", support.rootfs(), "ls")
     fails("(--rootfs takes a directory)", "run", support.rootfs(), "--", "ls")

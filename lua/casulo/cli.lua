@@ -238,11 +238,14 @@ local COMMANDS = {
   exec = { nil, "[options] NAME -- COMMAND…", "Runs a command in a container that runs under a name. Exits as run does." },
   kill = { nil, "NAME [SIGNAL]",
     "Ends a container that runs under a name, or sends its PID 1 another signal: a name or a number." },
+  doctor = { nil, "[--json]",
+    "Looks for what on this host is in the way of containers, and says what cures it. Changes nothing.\n"
+      .. "Exits with 0 where a container can run for the caller, and with 1 where something prevents it." },
   rootfs = { rootfs, "busybox DIR",
     "Makes a root file system of busybox in DIR. Where it is already, nothing changes." },
   version = { version, "", "Prints casulo's version." },
 }
-local ORDER = { "run", "explain", "list", "exec", "kill", "rootfs", "version" }
+local ORDER = { "run", "explain", "list", "exec", "kill", "doctor", "rootfs", "version" }
 
 local function help(name)
   local command = COMMANDS[name]

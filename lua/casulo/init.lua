@@ -8,6 +8,7 @@
 for _, name in ipairs {
   "calls", "cgroup", "default_filter", "descriptors", "exec", "explain", "failure", "handle", "handover", "hint", "idmap", "joiner",
   "landlock_fields", "nearest", "obstacles", "policy", "process", "rlimit_fields", "state", "streams", "surroundings", "syscalls",
+  "trials",
 } do require("casulo." .. name) end
 
 local recipes = require "casulo.recipes"
@@ -25,4 +26,5 @@ return {
   wait_any = require "casulo.wait_any",
   recorder = require "casulo.recorder",
   host = require "casulo.host",
+  doctor = require "casulo.doctor".examine,
 }

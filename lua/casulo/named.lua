@@ -17,7 +17,9 @@ local PATIENCE = 10 -- seconds: the kernel ends a container at once, unless a di
 
 local mistake = cli.mistake
 
-named.OPTIONS = { list = { { "--json", nil, function(options) options.json = true end, "the whole records, as JSON" } }, exec = {} }
+local function json_option(text) return { { "--json", nil, function(options) options.json = true end, text } } end
+
+named.OPTIONS = { list = json_option "the whole records, as JSON", doctor = json_option "a list of objects, as JSON", exec = {} }
 local OF_EXEC = { ["--env"] = true, ["--user"] = true, ["--cwd"] = true, ["--tty"] = true }
 for _, option in ipairs(cli.OPTIONS) do
   if OF_EXEC[option[1]] then table.insert(named.OPTIONS.exec, option) end
@@ -64,6 +66,17 @@ local function in_utf8(value)
   return table.concat(parts, "\u{FFFD}")
 end
 
+--- Values as JSON, for standard output. What is not UTF-8 is shown as U+FFFD.
+-- @param value
+-- @tparam {string,...} order of the keys
+-- @treturn string
+function named.json(value, order) return require "dkjson".encode(in_utf8(value), { indent = true, keyorder = order }) .. "\n" end
+
+--- Examines the host.
+-- @tparam {string,...} arguments
+-- @treturn integer exit status
+function named.doctor(arguments) return require "casulo.doctor".command(arguments) end
+
 --- Lists the containers that run. What is wrong with a record goes to standard error.
 -- @tparam {string,...} arguments
 -- @treturn integer exit status
@@ -73,7 +86,7 @@ function named.list(arguments)
   local records, problems = state.list()
   if not records then mistake("list: %s", problems) end
   for _, problem in ipairs(problems) do io.stderr:write("casulo: list: ", printable(problem), "\n") end
-  if options.json then cli.say(require "dkjson".encode(in_utf8(records), { indent = true, keyorder = ORDER }) .. "\n")
+  if options.json then cli.say(named.json(records, ORDER))
   else cli.say(table_of(records)) end
   return 0
 end
