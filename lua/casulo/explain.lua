@@ -101,8 +101,8 @@ end
 local capability = one_of "CAP_"
 local function capability_set(low, high)
   local names = {}
-  for number = 0, 63 do
-    if (high << 32 | low) & 1 << number ~= 0 then names[#names + 1] = capability(number) end
+  for bit = 0, 63 do
+    if (high << 32 | low) & 1 << bit ~= 0 then names[#names + 1] = capability(bit) end
   end
   return names[1] and table.concat(names, "|") or "0"
 end

@@ -100,9 +100,9 @@ function CALLS.landlock_restrict_self(err)
   if err.errno == sys.E2BIG then return "the kernel keeps 16 sets of rules at most one inside another, and the caller's count" end
   if err.errno == sys.EPERM then return "this takes no_new_privs, or CAP_SYS_ADMIN" end
 end
-function CALLS.setrlimit(err)
+function CALLS.setrlimit(err, host)
   if err.errno ~= sys.EPERM then return nil end
-  local most = err.args[1] == sys.RLIMIT_NOFILE and sysctl "fs.nr_open"
+  local most = err.args[1] == sys.RLIMIT_NOFILE and host.sysctls["fs.nr_open"]
   if most and (err.args[3] == sys.RLIM_INFINITY or err.args[3] > most) then
     return ("rlimits.nofile: sysctl fs.nr_open allows %d at most"):format(most)
   end
