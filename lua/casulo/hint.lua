@@ -91,6 +91,10 @@ end
 function CALLS.chdir(err)
   if err.errno == sys.ENOENT then return "there is no such directory where this process is: in the container, for cwd" end
 end
+function CALLS.openat2(err)
+  if err.errno == sys.ELOOP then return "too many links, or one of /proc to an open file or another root, which is never followed" end
+  if err.step.as == "working directory" then return CALLS.chdir(err) end
+end
 function CALLS.execve(err)
   local name = err.args[2][1]
   if err.errno == sys.ENOENT and name and not name:find "/" then

@@ -68,12 +68,20 @@ function life.umask(mask, why)
   return { { "umask", mask, why = why or "the mode bits that new files lack" } }
 end
 
---- The working directory.
+local DIRECTORY = string.pack("=I8I8I8", sys.O_PATH | sys.O_DIRECTORY | sys.O_CLOEXEC, 0, sys.RESOLVE_NO_MAGICLINKS)
+
+--- The working directory. A hostile root may hold a link in its place to /proc/self/fd, where descriptors of the host's
+-- directories may still be open: from one of those .. leads on to the host's root.
 -- @tparam string path
 -- @treturn table steps
--- @see chdir(2)
+-- @see openat2(2), fchdir(2)
 function life.cwd(path)
-  return { { "chdir", path, why = "the working directory of the command" } }
+  if path == "/" then return { { "chdir", path, why = "the working directory of the command" } } end
+  return {
+    { "openat2", sys.AT_FDCWD, path, DIRECTORY, as = "working directory",
+      why = "the working directory of the command; no link of /proc may lead out of the root, to what is still open" },
+    { "fchdir", ref "working directory", why = "and into it, by descriptor" },
+  }
 end
 
 local STREAMS = { [0] = "stdin", "stdout", "stderr" }
