@@ -146,7 +146,8 @@ end
 local function attach_all(checked, list)
   local steps, made = {}, {}
   local function place(mount)
-    return detached.mount_point(mount.target, mount.is_file, made)
+    if mount.is_standard then return detached.mount_point(mount.target, mount.is_file, made) end
+    return detached.mount_point_carefully(mount.name, mount.target, mount.is_file)
   end
   for i, mount in ipairs(list) do
     if not is_within(mount.target, list, i) then steps[#steps + 1] = place(mount) end
@@ -159,12 +160,8 @@ local function attach_all(checked, list)
   end
   for i, mount in ipairs(list) do
     local why, is_nested = ATTACH_WHY[mount.type] or "the mount in its place", is_within(mount.target, list, i)
-    if mount.is_standard then
-      if is_nested then steps[#steps + 1] = place(mount) end
-      steps[#steps + 1] = detached.attach(mount.name, mount.target, why)
-    else
-      steps[#steps + 1] = detached.attach_carefully(mount.name, mount.target, is_nested, mount.is_file, why)
-    end
+    if is_nested then steps[#steps + 1] = place(mount) end
+    steps[#steps + 1] = (mount.is_standard and detached.attach or detached.attach_carefully)(mount.name, mount.target, why)
     forget_below(mount.target, made)
     if mount.devices then steps[#steps + 1] = attach_devices(made) end
   end

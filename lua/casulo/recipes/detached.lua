@@ -111,35 +111,45 @@ local function open_place(path, as, why)
   return { "openat2", sys.AT_FDCWD, path, how, as = as, why = why }
 end
 
+--- Makes a place to mount on, as `mount_point` does, where a hostile tree may lie above it, and /proc be in sight: its links to open
+-- files and other roots lead nowhere. The host's /proc may be mounted in a root, and through it everything of the host be found.
+-- @tparam string name the value that holds the mount; unique
+-- @tparam string target an absolute path
+-- @tparam boolean is_file whether a file is mounted there
+-- @treturn table steps
+-- @see openat2(2), mkdir(2), mknod(2)
+function detached.mount_point_carefully(name, target, is_file)
+  local steps, path, above = {}, "", sys.AT_FDCWD
+  for part, more in target:gmatch "([^/]+)()" do
+    local place = above == sys.AT_FDCWD and "/" .. part or part -- one part, and so no link that would be followed
+    if is_file and more > #target then
+      steps[#steps + 1] = { "mknodat", above, place, sys.S_IFREG | 420, tolerate = { sys.EEXIST },
+        why = "an empty file to mount a file on, where it is missing" }
+    else
+      steps[#steps + 1] = { "mkdirat", above, place, 493, tolerate = { sys.EEXIST }, why = "a place to mount on, where it is missing" }
+    end
+    path = ("%s/%s"):format(path, part)
+    if more <= #target then
+      local opened = ("%s in %s"):format(name, path)
+      steps[#steps + 1] = open_place(path, opened, "no link of /proc may lead out of here")
+      above = ref(opened)
+    end
+  end
+  return steps
+end
+
 --- Attaches a detached mount where /proc may be in sight already: its links to open files and other roots lead nowhere.
 -- @tparam string name the value that holds it; unique
 -- @tparam string target an absolute path
--- @tparam boolean is_nested whether the place lies in an earlier mount, and is made where it is missing
--- @tparam boolean is_file whether a file is mounted there
 -- @tparam string why
 -- @treturn table steps
 -- @see openat2(2), move_mount(2)
-function detached.attach_carefully(name, target, is_nested, is_file, why)
-  local steps, path = {}, "/"
-  for part, more in target:gmatch "([^/]+)()" do
-    if is_nested then
-      local parent = ("%s in %s"):format(name, path)
-      steps[#steps + 1] = open_place(path, parent, "no link of /proc may lead out of here")
-      if is_file and more > #target then
-        steps[#steps + 1] = { "mknodat", ref(parent), part, sys.S_IFREG | 420, tolerate = { sys.EEXIST },
-          why = "an empty file to mount a file on, where it is missing" }
-      else
-        steps[#steps + 1] = { "mkdirat", ref(parent), part, 493, tolerate = { sys.EEXIST },
-          why = "a place to mount on, where it is missing" }
-      end
-    end
-    path = ("%s%s/"):format(path, part)
-  end
+function detached.attach_carefully(name, target, why)
   local place = name .. " place"
-  steps[#steps + 1] = open_place(target, place, "the place; no link of /proc may lead out of here")
-  steps[#steps + 1] = { "move_mount", ref(name), "", ref(place), "",
-    sys.MOVE_MOUNT_F_EMPTY_PATH | sys.MOVE_MOUNT_T_EMPTY_PATH, why = why }
-  return steps
+  return {
+    open_place(target, place, "the place; no link of /proc may lead out of here"),
+    { "move_mount", ref(name), "", ref(place), "", sys.MOVE_MOUNT_F_EMPTY_PATH | sys.MOVE_MOUNT_T_EMPTY_PATH, why = why },
+  }
 end
 
 --- Makes a place to mount on, with the directories above it, where they are missing.
