@@ -109,7 +109,7 @@ function support.casulo(arguments)
   return support.sh(table.concat(words, " "))
 end
 
--- A child that reports through a file: its function's error, or nothing.
+--- Calls two functions in a child; an error of them is one here.
 local function in_child(prepare, body)
   local report = os.tmpname()
   sys.chmod(report, 438)
@@ -129,6 +129,7 @@ local function in_child(prepare, body)
   os.remove(report)
   if how ~= "exit" or code ~= 0 then error(("in the child: %s %d: %s"):format(how, code, message), 0) end
 end
+support.in_child = in_child
 
 --- Runs a function as an ordinary user with no privilege; its failed assertions fail the test. `prepare` runs before, in the
 -- same process, but still as root.
