@@ -77,7 +77,8 @@ end
 function hostile.victim()
   local base = support.tmpdir()
   local paths = { base = base, victim = base .. "/victim", file = base .. "/victim/file", directory = base .. "/victim/directory",
-    source = base .. "/source", source_file = base .. "/source/file" }
+    source = base .. "/source", source_file = base .. "/source/file",
+    setuid = base .. "/victim/setuid" }
   local script = "cd '%s' && mkdir -p victim/directory/inner source && echo of the host | tee victim/file victim/directory/inner/file "
     .. "source/file >/dev/null && mkfifo victim/fifo && ln -s file victim/link && chmod 640 victim/file && chmod 710 victim/directory "
     .. "&& cp -p victim/file victim/setuid && chmod 4755 victim/setuid"

@@ -93,7 +93,9 @@ end
 -- Whoever is another than root inside loses, by executing casulo-init, the capabilities that further steps need.
 local function is_root_inside(checked) return not checked.new.user or require "casulo.idmap".first(checked.uid_map) == 0 end
 
--- Through casulo-init: as PID 1 of its own, or to wait for the caller's word.
+-- Through casulo-init: as PID 1 of its own, to wait for the caller's word, and in any case with memory, an executable and descriptors
+-- in which nothing of the host is. Who executes the command is looked at by the root: its links, the first line of its scripts and its
+-- programs may name /proc/self/exe, and what runs is then the caller's own program, with the root's libraries, and open to be written.
 local function handed_over(checked, host, variant, own_steps)
   local handover = require "casulo.handover"
   local numbers = handover.numbers(variant.fds)
@@ -119,7 +121,7 @@ function container.plan(checked, host, variant)
     by_init and {} or rights,
     life.clean(),
     life.streams(variant), -- after the last use of what the caller has open in their place
-    (checked.init or variant.gate) and handed_over(checked, host, variant, own) or own,
+    handed_over(checked, host, variant, own),
   }
 end
 

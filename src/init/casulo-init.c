@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/* casulo-init: what a container's process executes when it does not become the command at once. Three things with one loop:
+/* casulo-init: what a container's process executes, lest it have anything of its caller's when it becomes the command. With one loop it
+ * may be more than the way to that:
  *
  *   PID 1       starts the command, forwards signals to it, reaps what is orphaned, ends the others when it has ended
  *   joiner      enters the namespaces of a container that runs, starts a command there, and stands for it outside
