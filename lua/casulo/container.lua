@@ -247,6 +247,8 @@ local function start(self, options, call)
     settings.job = prepared(self, settings)
     if options == nil and not gate then self.defaults = settings end
   end
+  local refused = require "casulo.descriptors".refuse_inherited(settings)
+  if refused then return nil, require "casulo.failure".new { message = refused } end
   if settings.name then return start_named(self, settings) end
   return require "casulo.process".start(settings)
 end

@@ -205,6 +205,8 @@ local function look_at(target)
 end
 
 local function start(target, settings)
+  local refused = require "casulo.descriptors".refuse_inherited(settings)
+  if refused then return nil, failure.new { message = refused } end
   local ok, err = look_at(target)
   if not ok then return nil, err end
   local variant = container.variant(settings)
