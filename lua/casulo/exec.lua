@@ -68,7 +68,7 @@ local function before(values, numbers, target, detach)
 end
 
 local PASSED = {
-  container = "what stands for the container", caller = "and for who asked for the command", root = "its root",
+  container = "what stands for the container", root = "its root",
   terminal_socket = "the way for a terminal",
 }
 
@@ -89,11 +89,13 @@ local function join_cgroups(target, numbers)
   return steps
 end
 
-local KEPT = { caller = true, terminal_socket = true } -- one by casulo-init, the other by its child, until the terminal is there
+-- Kept by the child of casulo-init, until the terminal is there.
+local KEPT = { terminal_socket = true }
 
 -- What casulo-init does itself: it goes in, and lets go of what leads out.
-local function enter(checked, target, values, numbers, tty)
-  local function rearm(why) return numbers.caller and life.die_with(numbers.caller, why) or {} end
+local function enter(checked, target, values, numbers, variant)
+  local tty = variant.tty
+  local function rearm(why) return variant.detach and {} or life.die_with_parent(target.caller, why) end
   local closing = {}
   for _, name in ipairs(values) do
     if not KEPT[name] then closing[#closing + 1] = { "close", numbers[name], why = "nothing of the outside goes along" } end
@@ -133,7 +135,7 @@ local function become_command(checked, host, tty, numbers)
 end
 
 local function plan_of(target, checked, variant)
-  local values, host = variant.detach and { "container" } or { "caller", "container" }, target.host
+  local values, host = { "container" }, target.host
   if host.root == "initramfs" then values[#values + 1] = "root" end
   for i in ipairs(target.cgroups) do values[#values + 1] = "cgroup " .. i end
   if variant.tty then values[#values + 1] = "terminal_socket" end
@@ -148,7 +150,7 @@ local function plan_of(target, checked, variant)
     life.streams(stdio),
     pass(values, numbers),
     handover.steps {
-      init = enter(checked, target, values, numbers, variant.tty), command = become_command(checked, host, variant.tty, numbers),
+      init = enter(checked, target, values, numbers, variant), command = become_command(checked, host, variant.tty, numbers),
       stays = true, watches = not variant.detach, numbers = numbers, host = host,
     },
   }, numbers
@@ -187,6 +189,7 @@ local function ended() return failure.new { message = "exec: the container has e
 
 -- What must be known of the container's first process, beside its description. → true, or nil and an error
 local function look_at(target)
+  target.caller = sys.getpid()
   target.rights = rights_of(target.pid)
   target.own_rights = rights_of "self"
   if target.checked.new.user then -- which gives all of them

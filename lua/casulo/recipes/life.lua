@@ -40,6 +40,20 @@ function life.die_with(pidfd, again)
   }
 end
 
+--- The kernel kills this process when its parent dies. Where its number is known no descriptor is needed, which a child would have a
+-- copy of, and whoever looks into that.
+-- @tparam integer pid of the parent, in this process's PID namespace
+-- @tparam[opt] string again why it is asked a second time
+-- @treturn table steps
+-- @see PR_SET_PDEATHSIG(2const), getppid(2)
+function life.die_with_parent(pid, again)
+  return {
+    { "prctl", sys.PR_SET_PDEATHSIG, sys.SIGKILL,
+      why = again or "when the parent dies, the kernel kills this process too" },
+    { "getppid", expect = pid, why = "one that died before that request is no longer the parent: so look, and stop if it is not" },
+  }
+end
+
 --- What a clone with CLONE_FILES begins with, in words: `sys.clone` itself does it.
 -- @treturn table steps
 -- @see close_range(2)
