@@ -131,9 +131,9 @@ local function in_child(prepare, body)
 end
 support.in_child = in_child
 
---- Runs a function as an ordinary user with no privilege; its failed assertions fail the test. `prepare` runs before, in the
--- same process, but still as root.
-function support.as_user(body, prepare)
+--- Runs a function as an ordinary user with no privilege, and no groups but those given; its failed assertions fail the test.
+-- `prepare` runs before, in the same process, but still as root.
+function support.as_user(body, prepare, groups)
   if not support.is_root() then return body() end
   local directory = support.base() .. "/user"
   if not sys.stat(directory) then
@@ -145,7 +145,7 @@ function support.as_user(body, prepare)
     if prepare then prepare() end
     base = directory
     roots = {}
-    assert(sys.setgroups {})
+    assert(sys.setgroups(groups or {}))
     assert(sys.setresgid(USER, USER, USER))
     assert(sys.setresuid(USER, USER, USER))
     assert(sys.prctl(sys.PR_SET_DUMPABLE, 1)) -- as a process of that user that was started in the usual way
