@@ -7,7 +7,6 @@
 -- @module casulo.description
 
 local check = require "casulo.check"
-local mounts = require "casulo.recipes.mounts"
 local RUN_FIELDS = require "casulo.run_fields"
 
 local description = {}
@@ -98,55 +97,6 @@ local function check_namespaces(value, path, host)
   return new, joined
 end
 
-local MOUNT_TYPES = { -- the fields of each, beside type, target and the attributes
-  bind = { source = true }, tmpfs = { size = true, mode = true },
-  proc = { hidepid = true }, sysfs = {}, devpts = {}, mqueue = {}, cgroup2 = {},
-}
-
-local function mount_fields(kind)
-  local fields = { type = true, target = true }
-  for name in pairs(mounts.ATTRIBUTES) do fields[name] = true end
-  for name in pairs(MOUNT_TYPES[kind]) do fields[name] = true end
-  return fields
-end
-
-local function check_size(value, path)
-  if math.type(value) == "integer" and value > 0 then return ("%d"):format(value) end
-  if type(value) == "string" and value:find "^%d+[kmgKMG%%]?$" and value:find "[1-9]" then return value end
-  wrong(path, 'bytes, or a string such as "64m"', value)
-end
-
-local function check_mode(value, path)
-  if math.type(value) == "integer" and value >= 0 and value <= 4095 then return ("%o"):format(value) end
-  if type(value) == "string" and value:find "^[0-7][0-7]?[0-7]?[0-7]?$" then return value end
-  wrong(path, 'permission bits, or a string of octal digits such as "1777"', value)
-end
-
-local HIDEPID = { [0] = true, true, true, [4] = true }
-local function check_hidepid(value, path)
-  if math.type(value) ~= "integer" or not HIDEPID[value] then wrong(path, "0, 1, 2 or 4", value) end
-  return value
-end
-
-local function check_mount(value, path)
-  if type(value) ~= "table" then wrong(path, "a table", value) end
-  if not MOUNT_TYPES[value.type] then unknown(path .. ".type", "mount type", value.type, MOUNT_TYPES) end
-  check.table(value, path, mount_fields(value.type))
-  local mount = { type = value.type, target = check.absolute(value.target, path .. ".target") }
-  if mount.target == "/" then error(path .. ".target: / is the root itself (see rootfs)", 0) end
-  for name in pairs(mounts.ATTRIBUTES) do
-    if value[name] ~= nil then mount[name] = check.boolean(value[name], ("%s.%s"):format(path, name)) end
-  end
-  if value.type == "bind" then
-    mount.source = check.string(value.source, path .. ".source")
-    if mount.source == "" then wrong(path .. ".source", "a path", mount.source) end
-  end
-  if value.size ~= nil then mount.size = check_size(value.size, path .. ".size") end
-  if value.mode ~= nil then mount.mode = check_mode(value.mode, path .. ".mode") end
-  if value.hidepid ~= nil then mount.hidepid = check_hidepid(value.hidepid, path .. ".hidepid") end
-  return mount
-end
-
 local function check_range(value, path)
   local range = check.list(value, path, function(item, inner) return check.id(item, inner) end)
   if #range ~= 3 or range[3] < 1 then error(path .. ": expected { container, host, count }", 0) end
@@ -191,7 +141,7 @@ local FIELDS = {
   inherit_env = function(value, path) return check.list(value, path, check.string) end,
   umask = function(value, path) return check.integer(value, path, 0, 511) end,
   hostname = check.name, domainname = check.name, readonly = check.boolean, standard_mounts = check.boolean,
-  mounts = function(value, path) return check.list(value, path, check_mount) end,
+  mounts = function(value, path) return check.list(value, path, require "casulo.mount_fields".check) end,
   network = check_network, init = check_init,
   user = check_user, uid_map = description.id_map, gid_map = description.id_map,
 }
