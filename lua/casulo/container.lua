@@ -131,9 +131,8 @@ function container.new(raw)
   local host = require "casulo.host"
   local ok, checked = description.try(description.check, raw, host)
   if not ok then error(checked, 2) end
-  for _, mount in ipairs(checked.mounts) do
-    if mount.type == "bind" then mount.is_file = host.is_file(mount.source) end
-  end
+  local asked, wrong = description.try(description.ask, checked, host)
+  if not asked then error(wrong, 2) end
   local copy = {}
   for name, value in pairs(raw) do copy[name] = value end
   return setmetatable({ raw = copy, checked = checked, host = host, jobs = {} }, Container)

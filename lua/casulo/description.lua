@@ -282,4 +282,14 @@ function description.check(raw, host)
   return checked
 end
 
+--- Asks the host what a checked description leaves to be known of it, such as whether a file or a directory is bound in.
+-- Raises what is wrong.
+-- @tparam table checked what `check` returns
+-- @tparam table host facts
+function description.ask(checked, host)
+  for i, mount in ipairs(checked.mounts) do
+    require "casulo.mount_fields".ask(mount, ("container.mounts[%d]"):format(i), host)
+  end
+end
+
 return description

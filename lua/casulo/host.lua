@@ -13,6 +13,7 @@
 -- * `has_memfd_exec`: whether memfd_create knows MFD_EXEC
 -- * `last_capability`: the number of the last one that the kernel knows
 -- * `is_file(path)`: whether a path is something other than a directory; nil where there is nothing
+-- * `is_device(path)`: likewise, a device
 --
 -- A table of the same shape takes its place in unit tests.
 -- @module casulo.host
@@ -79,13 +80,18 @@ end
 
 function gather.last_capability() return math.tointeger(tonumber(read "/proc/sys/kernel/cap_last_cap")) or 40 end
 
-function gather.is_file()
-  return function(path)
-    local found = sys.stat(path)
-    if not found then return nil end
-    return found.mode & sys.S_IFMT ~= sys.S_IFDIR
+local function type_test(test)
+  return function()
+    return function(path)
+      local found = sys.stat(path)
+      if not found then return nil end
+      return test(found.mode & sys.S_IFMT)
+    end
   end
 end
+
+gather.is_file = type_test(function(type) return type ~= sys.S_IFDIR end)
+gather.is_device = type_test(function(type) return type == sys.S_IFCHR or type == sys.S_IFBLK end)
 
 return setmetatable({}, {
   __index = function(facts, name)

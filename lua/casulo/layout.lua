@@ -25,6 +25,11 @@ function MAKE.bind(name, mount)
   return detached.clone_tree(name, mount.source, "what is bound in, while the host's tree is in sight", mount)
 end
 
+function MAKE.device(name, mount)
+  return detached.clone_tree(name, mount.source, "a device of the host, by name; read-only, or a chmod inside would reach the host's",
+    { readonly = true })
+end
+
 function MAKE.tmpfs(name, mount)
   local settings = { { "mode", mount.mode or "1777", mount.mode_why or "who may write at its top" } }
   if mount.size then settings[2] = { "size", mount.size, "as large as it may grow" } end
@@ -78,7 +83,7 @@ end
 
 local ATTACH_WHY = {
   proc = "ps shows what is here: only this container's processes", sysfs = "the kernel's devices, to look at",
-  devpts = "where terminals appear", bind = "the host's files in their place, found inside the container's root",
+  devpts = "where terminals appear", device = "the device in its place", bind = "the host's files in their place, found inside the container's root",
 }
 
 -- The mounts of the container in the order in which they are attached: the standard ones, then the description's.
@@ -104,6 +109,9 @@ local function mount_list(checked)
   end
   return list
 end
+
+-- What is cloned from the host's tree, before anything is mounted over it.
+local IS_CLONED = { bind = true, device = true }
 
 -- While the host is in sight: a clone of each device, read-only, so that a chmod inside does not reach the host's.
 local function make_devices()
@@ -182,17 +190,17 @@ function layout.steps(checked, host, become_root)
   local root = checked.rootfs:gsub("/*$", "/") -- a directory, and nothing else, has a name that ends so
   local steps = {
     mounts.private_mounts(),
-    detached.clone_tree("root", root, "the tree that becomes /, while the host's is in sight"),
+    detached.clone_tree("root", root, "the tree that becomes /, while the host's is in sight", { nodev = true }),
   }
   local function step(item) steps[#steps + 1] = item end
   for _, mount in ipairs(list) do
-    if mount.type == "bind" then step(MAKE.bind(mount.name, mount)) end
+    if IS_CLONED[mount.type] then step(MAKE[mount.type](mount.name, mount)) end
   end
   if checked.standard_mounts then step(make_devices()) end
   step(detached.attach_root(root, host.root == "initramfs"))
   step(become_root)
   for _, mount in ipairs(list) do
-    if mount.type ~= "bind" then step(MAKE[mount.type](mount.name, mount, checked, host)) end
+    if not IS_CLONED[mount.type] then step(MAKE[mount.type](mount.name, mount, checked, host)) end
   end
   step(detached.enter_root(host.root == "initramfs"))
   step(attach_all(checked, list))

@@ -49,11 +49,12 @@ end
 -- What each type takes beside `type` and `target`.
 local TYPES = {
   bind = with_attributes { source = path_of_host },
+  device = { source = check.absolute },
   tmpfs = with_attributes { size = mount_fields.size, mode = mount_fields.mode },
   proc = with_attributes { hidepid = check_hidepid },
   sysfs = with_attributes {}, devpts = with_attributes {}, mqueue = with_attributes {}, cgroup2 = with_attributes {},
 }
-local REQUIRED = { bind = { "source" } }
+local REQUIRED = { bind = { "source" }, device = { "source" } }
 
 local function known(fields)
   local names = { type = true, target = true }
@@ -70,13 +71,30 @@ function mount_fields.check(value, path)
   local fields = TYPES[value.type]
   if not fields then check.unknown(path .. ".type", "mount type", value.type, TYPES) end
   check.table(value, path, known(fields))
-  local mount = { type = value.type, target = check.absolute(value.target, path .. ".target") }
+  local target = value.target
+  if value.type == "device" and target == nil then target = check.absolute(value.source, path .. ".source") end
+  local mount = { type = value.type, target = check.absolute(target, path .. ".target") }
   if mount.target == "/" then error(path .. ".target: / is the root itself (see rootfs)", 0) end
   for _, name in ipairs(REQUIRED[value.type] or {}) do mount[name] = fields[name](value[name], ("%s.%s"):format(path, name)) end
   for name, checker in pairs(fields) do
     if value[name] ~= nil then mount[name] = checker(value[name], ("%s.%s"):format(path, name)) end
   end
+  if mount.type == "bind" and mount.nodev == nil then mount.nodev = true end
   return mount
+end
+
+--- Asks the host what must be known of the source of a checked mount, if it has one. Raises what is wrong with it.
+-- @tparam table mount gets `is_file`: whether something other than a directory is there
+-- @tparam string path how messages call it
+-- @tparam table host facts
+function mount_fields.ask(mount, path, host)
+  if not mount.source then return end
+  mount.is_file = host.is_file(mount.source)
+  local is_device = host.is_device(mount.source)
+  if mount.type == "device" and is_device == false then error(("%s.source: %s is no device"):format(path, mount.source), 0) end
+  if mount.type == "bind" and mount.nodev and is_device then
+    error(('%s.source: %s is a device, which nobody could open there; take type = "device"'):format(path, mount.source), 0)
+  end
 end
 
 return mount_fields

@@ -40,7 +40,8 @@ function detached.clone_tree(name, path, why, options)
   }
   local attributes = mounts.attributes(options)
   if attributes ~= 0 then
-    steps[2] = detached.attributes(name, attributes, "before anyone sees it, and on each mount below it")
+    steps[2] = detached.attributes(name, attributes, "before anyone sees it, and on each mount below it"
+      .. (options.nodev and ": a device node in it opens no device of the host" or ""))
   end
   return steps
 end
