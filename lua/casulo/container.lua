@@ -213,7 +213,9 @@ end
 local function record_of(self, pid)
   local record = require "casulo.exec".record(self)
   record.pid = pid
-  if record.rootfs:sub(1, 1) ~= "/" then record.rootfs = ("%s/%s"):format(sys.readlink "/proc/self/cwd" or ".", record.rootfs) end
+  if self.checked.root.path and record.rootfs:sub(1, 1) ~= "/" then
+    record.rootfs = ("%s/%s"):format(sys.readlink "/proc/self/cwd" or ".", record.rootfs)
+  end
   return record
 end
 

@@ -13,13 +13,6 @@ local description = {}
 
 local shown, wrong, unknown = check.shown, check.wrong, check.unknown
 
-local function check_rootfs(value, path)
-  if value == nil then error(path .. ": required: a directory, or what a function of casulo.rootfs returns", 0) end
-  check.string(value, path)
-  if value == "" then wrong(path, "a directory", value) end
-  return value
-end
-
 local function check_command(value, path)
   local command = check.list(value, path, check.string)
   if not command[1] or command[1] == "" then error(path .. ": expected the name of a command and its arguments, got none", 0) end
@@ -137,7 +130,7 @@ end
 
 -- Fields that stand for themselves; the others depend on each other or on the host.
 local FIELDS = {
-  rootfs = check_rootfs, command = check_command, env = check_env, cwd = check.absolute,
+  command = check_command, env = check_env, cwd = check.absolute,
   inherit_env = function(value, path) return check.list(value, path, check.string) end,
   umask = function(value, path) return check.integer(value, path, 0, 511) end,
   hostname = check.name, domainname = check.name, readonly = check.boolean, standard_mounts = check.boolean,
@@ -145,7 +138,7 @@ local FIELDS = {
   network = check_network, init = check_init,
   user = check_user, uid_map = description.id_map, gid_map = description.id_map,
 }
-local KNOWN = { namespaces = true }
+local KNOWN = { namespaces = true, rootfs = true }
 for name in pairs(FIELDS) do KNOWN[name] = true end
 for name in pairs(RUN_FIELDS) do KNOWN[name] = true end
 
@@ -261,12 +254,12 @@ end
 --- Checks a whole description.
 -- @tparam table raw
 -- @tparam table host facts of this host
--- @treturn table the description with its defaults; `new` and `joined` stand for `namespaces`
+-- @treturn table the description with its defaults; `new` and `joined` stand for `namespaces`, and `root` for `rootfs`
 function description.check(raw, host)
   local path = "container"
   check.table(raw, path, KNOWN)
   local checked = { command = { "/bin/sh" }, env = {}, cwd = "/", umask = 18, mounts = {}, standard_mounts = true }
-  check_rootfs(raw.rootfs, path .. ".rootfs")
+  checked.root = require "casulo.root_fields".check(raw.rootfs, path .. ".rootfs")
   check_each(raw, path, FIELDS, checked)
   check_each(raw, path, RUN_FIELDS, checked)
   checked.new, checked.joined = check_namespaces(raw.namespaces, path .. ".namespaces", host)
@@ -279,6 +272,7 @@ function description.check(raw, host)
   end
   check_consistency(checked, path, raw)
   if checked.new.user then require "casulo.idmap".settle(checked, path, host) end
+  if checked.mounts[1] then require "casulo.mount_fields".check_together(checked, path) end
   return checked
 end
 

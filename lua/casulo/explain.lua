@@ -11,6 +11,7 @@ local explain = {}
 local WIDEST = 100 -- a call that is longer pushes its reason to the right
 
 local LONGEST = 24 -- items of a list
+local LONGEST_TEXT = 200 -- bytes of what is written
 
 local function is_ref(value) return type(value) == "table" and value.ref end
 
@@ -80,6 +81,7 @@ local function descriptor(value)
 end
 local function with_length(value)
   if value:sub(1, 4) == "\127ELF" then return ("[/* casulo-init */], %d"):format(#value) end
+  if #value > LONGEST_TEXT then return ("%s…, %d"):format(quoted(value:sub(1, LONGEST_TEXT)), #value) end
   return ("%s, %d"):format(quoted(value), #value)
 end
 local function list(value)

@@ -9,6 +9,7 @@
 -- * `root`: what `/` is: `"mount"`, or `"initramfs"`, from which nobody can pivot away
 -- * `has_tty_group`: whether group 5, tty, stands for anyone in the caller's user namespace
 -- * `may_setgroups`: whether that namespace allows setgroups
+-- * `in_user_namespace`: whether the caller is in another user namespace than the first
 -- * `term`: the caller's TERM
 -- * `has_memfd_exec`: whether memfd_create knows MFD_EXEC
 -- * `last_capability`: the number of the last one that the kernel knows
@@ -62,6 +63,8 @@ function gather.root()
   end
   return "mount"
 end
+
+function gather.in_user_namespace() return not read "/proc/self/uid_map":find "^%s*0%s+0%s+4294967295%s*$" end
 
 function gather.may_setgroups() return read "/proc/self/setgroups" ~= "deny\n" end
 

@@ -46,15 +46,70 @@ local function with_attributes(fields)
   return fields
 end
 
+local PROPAGATION = { private = true, slave = true, shared = true }
+local function check_propagation(value, path)
+  if not PROPAGATION[value] then wrong(path, '"private", "slave" or "shared"', value) end
+  return value
+end
+
+local LONGEST, MOST_LAYERS = 1 << 20, 64 -- bytes; directories: their names in one option of the kernel's
+
+local function check_content(value, path)
+  if type(value) ~= "string" then wrong(path, "a string", value) end
+  if #value > LONGEST then error(("%s: expected at most %d bytes, got %d"):format(path, LONGEST, #value), 0) end
+  return value
+end
+
+-- The kernel takes the other bits from what the directory lies in.
+local function check_directory_mode(value, path)
+  local mode = mount_fields.mode(value, path)
+  if tonumber(mode, 8) > 1023 then wrong(path, 'permission bits up to "1777"', value) end
+  return mode
+end
+
+--- Checks the lower directories of an overlay.
+-- @tparam table value the topmost first
+-- @tparam string path how messages call it
+-- @treturn table
+function mount_fields.layers(value, path)
+  local layers = check.list(value, path, path_of_host)
+  if not layers[1] then error(path .. ": expected at least one directory", 0) end
+  if #layers > MOST_LAYERS then error(("%s: expected at most %d directories, got %d"):format(path, MOST_LAYERS, #layers), 0) end
+  return layers
+end
+
+--- Checks what the fields of an overlay are together.
+-- @tparam table overlay with `lower`, `upper`, `work`, `size`, each checked
+-- @tparam string path how messages call it
+function mount_fields.check_overlay(overlay, path)
+  if not overlay.lower then error(path .. ".lower: expected a list of directories, got nil", 0) end
+  for name, other in pairs { upper = "work", work = "upper" } do
+    if overlay[name] then
+      if not overlay[other] then
+        error(("%s.%s: required with %s: two directories of the same file system, the one for work empty"):format(path, other, name), 0)
+      end
+      if ("/" .. overlay[name] .. "/"):find("/../", 1, true) then wrong(("%s.%s"):format(path, name), "a path without ..", overlay[name]) end
+      if overlay[name]:find "^/" and not overlay[other]:find "^/" then
+        wrong(("%s.%s"):format(path, other), "an absolute path, as the other is", overlay[other])
+      end
+    end
+  end
+  if overlay.upper and overlay.size then error(path .. ".size: it is for what is thrown away, and upper is kept", 0) end
+end
+
 -- What each type takes beside `type` and `target`.
 local TYPES = {
-  bind = with_attributes { source = path_of_host },
+  bind = with_attributes { source = path_of_host, recursive = check.boolean, propagation = check_propagation },
   device = { source = check.absolute },
-  tmpfs = with_attributes { size = mount_fields.size, mode = mount_fields.mode },
+  tmpfs = with_attributes { size = mount_fields.size, mode = mount_fields.mode, uid = check.id, gid = check.id },
+  overlay = with_attributes { lower = mount_fields.layers, upper = path_of_host, work = path_of_host, size = mount_fields.size },
+  file = { content = check_content, mode = mount_fields.mode, readonly = check.boolean },
+  directory = { mode = check_directory_mode },
+  symlink = { to = path_of_host },
   proc = with_attributes { hidepid = check_hidepid },
   sysfs = with_attributes {}, devpts = with_attributes {}, mqueue = with_attributes {}, cgroup2 = with_attributes {},
 }
-local REQUIRED = { bind = { "source" }, device = { "source" } }
+local REQUIRED = { bind = { "source" }, device = { "source" }, file = { "content" }, symlink = { "to" } }
 
 local function known(fields)
   local names = { type = true, target = true }
@@ -80,7 +135,34 @@ function mount_fields.check(value, path)
     if value[name] ~= nil then mount[name] = checker(value[name], ("%s.%s"):format(path, name)) end
   end
   if mount.type == "bind" and mount.nodev == nil then mount.nodev = true end
+  if mount.type == "overlay" then mount_fields.check_overlay(mount, path) end
   return mount
+end
+
+-- What lies in a mount that is shared with the host would be mounted there, too.
+local function check_shared(list, path)
+  for i, mount in ipairs(list) do
+    for k = 1, i - 1 do
+      if list[k].propagation == "shared" and mount.target:sub(1, #list[k].target + 1) == list[k].target .. "/" then
+        error(("%s.mounts[%d].target: it lies in that of mounts[%d], which is shared with the host: it would be mounted there, too"):format(
+          path, i, k), 0)
+      end
+    end
+  end
+end
+
+--- Checks the mounts of a description against each other and against the ids of its user namespace. Raises what is wrong.
+-- @tparam table checked `mounts`, `new`, `uid_map`, `gid_map`
+-- @tparam string path how messages call the description
+function mount_fields.check_together(checked, path)
+  check_shared(checked.mounts, path)
+  for i, mount in ipairs(checked.mounts) do
+    for _, kind in ipairs { "uid", "gid" } do
+      if checked.new.user and mount[kind] and not require "casulo.idmap".reaches(checked[kind .. "_map"], mount[kind]) then
+        error(("%s.mounts[%d].%s: %d stands for nobody outside (see %s_map)"):format(path, i, kind, mount[kind], kind), 0)
+      end
+    end
+  end
 end
 
 --- Asks the host what must be known of the source of a checked mount, if it has one. Raises what is wrong with it.

@@ -19,29 +19,43 @@ local detached = {}
 -- @tparam string name the value that holds it
 -- @tparam integer attributes MOUNT_ATTR_…
 -- @tparam string why
+-- @tparam[opt] integer propagation MS_SLAVE or MS_SHARED
 -- @treturn table steps
 -- @see mount_setattr(2)
-function detached.attributes(name, attributes, why)
+function detached.attributes(name, attributes, why, propagation)
   return {
-    { "mount_setattr", ref(name), "", sys.AT_EMPTY_PATH | sys.AT_RECURSIVE, mounts.attribute_set(attributes), why = why },
+    { "mount_setattr", ref(name), "", sys.AT_EMPTY_PATH | sys.AT_RECURSIVE, mounts.attribute_set(attributes, propagation), why = why },
   }
 end
+
+local PROPAGATION = {
+  slave = { sys.MS_SLAVE, "what the host mounts there later arrives, and nothing goes the other way" },
+  shared = { sys.MS_SHARED, "what either side mounts there later, the other has, too" },
+}
+
+--- Whether a kind of propagation crosses the border, so that the clone is to be made before `private_mounts`.
+-- @tparam ?string propagation
+-- @treturn boolean
+function detached.propagates(propagation) return PROPAGATION[propagation] ~= nil end
 
 --- A detached copy of a place in the host's tree, with what is mounted below it.
 -- @tparam string name of the value
 -- @tparam string path on the host
 -- @tparam string why
--- @tparam[opt] table options `readonly`, `nosuid`, `nodev`, `noexec`
+-- @tparam[opt] table options `readonly`, `nosuid`, `nodev`, `noexec`; `recursive`: false leaves out what is mounted below;
+--   `propagation`: "slave" or "shared", in a plan in which no `private_mounts` comes first
 -- @treturn table steps
--- @see open_tree(2)
+-- @see open_tree(2), mount_namespaces(7)
 function detached.clone_tree(name, path, why, options)
+  local recursive = options and options.recursive == false and 0 or sys.AT_RECURSIVE
   local steps = {
-    { "open_tree", sys.AT_FDCWD, path, sys.OPEN_TREE_CLONE | sys.OPEN_TREE_CLOEXEC | sys.AT_RECURSIVE, as = name, why = why },
+    { "open_tree", sys.AT_FDCWD, path, sys.OPEN_TREE_CLONE | sys.OPEN_TREE_CLOEXEC | recursive, as = name, why = why },
   }
-  local attributes = mounts.attributes(options)
-  if attributes ~= 0 then
-    steps[2] = detached.attributes(name, attributes, "before anyone sees it, and on each mount below it"
-      .. (options.nodev and ": a device node in it opens no device of the host" or ""))
+  local attributes, propagation = mounts.attributes(options), options and PROPAGATION[options.propagation]
+  if attributes ~= 0 or propagation then
+    steps[2] = detached.attributes(name, attributes, (attributes ~= 0 and "before anyone sees it, and on each mount below it" or "")
+      .. (options.nodev and ": a device node in it opens no device of the host" or "")
+      .. (propagation and (attributes ~= 0 and "; " or "") .. propagation[2] or ""), propagation and propagation[1])
   end
   return steps
 end
@@ -49,7 +63,7 @@ end
 --- A new file system, detached.
 -- @tparam string name of the value
 -- @tparam string fstype
--- @tparam table settings key, value and why of each in a list: `{ { "mode", "755", "only root writes here" } }`
+-- @tparam table settings key, value (nil for a flag) and why of each in a list: `{ { "mode", "755", "only root writes here" } }`
 -- @tparam integer attributes MOUNT_ATTR_…
 -- @tparam string why
 -- @treturn table steps
@@ -58,7 +72,7 @@ function detached.filesystem(name, fstype, settings, attributes, why)
   local context = name .. " context"
   local steps = { { "fsopen", fstype, sys.FSOPEN_CLOEXEC, as = context, why = why } }
   for _, setting in ipairs(settings) do
-    steps[#steps + 1] = { "fsconfig", ref(context), sys.FSCONFIG_SET_STRING, setting[1], setting[2], nil,
+    steps[#steps + 1] = { "fsconfig", ref(context), setting[2] and sys.FSCONFIG_SET_STRING or sys.FSCONFIG_SET_FLAG, setting[1], setting[2], nil,
       why = setting[3] }
   end
   steps[#steps + 1] = { "fsconfig", ref(context), sys.FSCONFIG_CMD_CREATE, nil, nil, nil,
@@ -78,7 +92,8 @@ function detached.attach_root(over, initramfs)
     return detached.attach("root", "/", "over the initramfs: nobody can pivot away from the kernel's first root")
   end
   return detached.attach("root", over,
-    "pivot_root wants a mount point: attach the root over its own directory, in this namespace only")
+    over == "/" and "pivot_root wants a mount point: attach the root over the host's, in this namespace only"
+      or "pivot_root wants a mount point: attach the root over its own directory, in this namespace only")
 end
 
 --- Makes the attached clone in `root` the root of this mount namespace; the host's tree is gone afterwards.
@@ -107,10 +122,32 @@ function detached.attach(name, target, why)
   }
 end
 
-local function open_place(path, as, why)
-  local how = string.pack("=I8I8I8", sys.O_PATH | sys.O_CLOEXEC, 0, sys.RESOLVE_NO_MAGICLINKS)
+local function open_place(path, as, why, flags)
+  local how = string.pack("=I8I8I8", sys.O_PATH | sys.O_CLOEXEC | (flags or 0), 0, sys.RESOLVE_NO_MAGICLINKS)
   return { "openat2", sys.AT_FDCWD, path, how, as = as, why = why }
 end
+
+-- The directories above a place, each opened on the way; those that are missing are made, where the place lies in an earlier mount.
+-- → steps, and a ref to the last of them
+local function open_parents(name, target, is_nested)
+  local above = target:match "^(.*)/"
+  if not is_nested then
+    local parent = name .. " parent"
+    return { open_place(above == "" and "/" or above, parent, "where it is to be; no link of /proc may lead out of here") }, ref(parent)
+  end
+  local steps, path, parent = {}, "/", nil
+  for part in (above .. "/"):gmatch "([^/]*)/" do
+    if parent then
+      steps[#steps + 1] = { "mkdirat", ref(parent), part, 493, tolerate = { sys.EEXIST }, why = "a place to mount on, where it is missing" }
+      path = ("%s%s/"):format(path, part)
+    end
+    parent = ("%s in %s"):format(name, path)
+    steps[#steps + 1] = open_place(path, parent, "no link of /proc may lead out of here")
+  end
+  return steps, ref(parent)
+end
+
+local function last_part(target) return target:match "[^/]*$" end
 
 --- Attaches a detached mount where /proc may be in sight already: its links to open files and other roots lead nowhere.
 -- @tparam string name the value that holds it; unique
@@ -121,25 +158,50 @@ end
 -- @treturn table steps
 -- @see openat2(2), move_mount(2)
 function detached.attach_carefully(name, target, is_nested, is_file, why)
-  local steps, path = {}, "/"
-  for part, more in target:gmatch "([^/]+)()" do
-    if is_nested then
-      local parent = ("%s in %s"):format(name, path)
-      steps[#steps + 1] = open_place(path, parent, "no link of /proc may lead out of here")
-      if is_file and more > #target then
-        steps[#steps + 1] = { "mknodat", ref(parent), part, sys.S_IFREG | 420, tolerate = { sys.EEXIST },
-          why = "an empty file to mount a file on, where it is missing" }
-      else
-        steps[#steps + 1] = { "mkdirat", ref(parent), part, 493, tolerate = { sys.EEXIST },
-          why = "a place to mount on, where it is missing" }
-      end
-    end
-    path = ("%s%s/"):format(path, part)
+  local steps = {}
+  if is_nested then
+    local above, parent = open_parents(name, target, true)
+    steps = above
+    steps[#steps + 1] = is_file and { "mknodat", parent, last_part(target), sys.S_IFREG | 420, tolerate = { sys.EEXIST },
+      why = "an empty file to mount a file on, where it is missing" }
+      or { "mkdirat", parent, last_part(target), 493, tolerate = { sys.EEXIST }, why = "a place to mount on, where it is missing" }
   end
   local place = name .. " place"
   steps[#steps + 1] = open_place(target, place, "the place; no link of /proc may lead out of here")
   steps[#steps + 1] = { "move_mount", ref(name), "", ref(place), "",
     sys.MOVE_MOUNT_F_EMPTY_PATH | sys.MOVE_MOUNT_T_EMPTY_PATH, why = why }
+  return steps
+end
+
+--- Makes a directory, where it is missing, in a directory that no link of /proc leads to.
+-- @tparam string name of the values; unique
+-- @tparam string target an absolute path
+-- @tparam integer mode permission bits, whatever the umask is
+-- @tparam boolean is_nested whether it lies in an earlier mount, and those above it are made where they are missing
+-- @treturn table steps
+-- @see mkdir(2), umask(2)
+function detached.directory(name, target, mode, is_nested)
+  local steps, parent = open_parents(name, target, is_nested)
+  local masked = mode & 18 ~= 0
+  if masked then steps[#steps + 1] = { "umask", 0, why = "all the mode bits that were asked for" } end
+  steps[#steps + 1] = { "mkdirat", parent, last_part(target), mode, tolerate = { sys.EEXIST },
+    why = "a directory, where it is missing; what is there stays as it is" }
+  if masked then steps[#steps + 1] = { "umask", 18, why = "and usual modes again" } end
+  steps[#steps + 1] = open_place(target, name .. " place", "whatever was there is a directory", sys.O_DIRECTORY)
+  return steps
+end
+
+--- Makes a symbolic link, where nothing has its name, in a directory that no link of /proc leads to.
+-- @tparam string name of the values; unique
+-- @tparam string target an absolute path: where the link is
+-- @tparam string to what it says; not looked at
+-- @tparam boolean is_nested as for `directory`
+-- @treturn table steps
+-- @see symlink(2)
+function detached.symlink(name, target, to, is_nested)
+  local steps, parent = open_parents(name, target, is_nested)
+  steps[#steps + 1] = { "symlinkat", to, parent, last_part(target), tolerate = { sys.EEXIST },
+    why = "a link, where its name is not taken; it is followed by whoever looks, inside" }
   return steps
 end
 
