@@ -166,9 +166,9 @@ describe("a directory of the description", function()
   end)
 end)
 
--- A shell line in a mount namespace in which mounts are shared, as on most hosts; run by root, or by root of a user namespace.
-local function with_shared_mounts(line)
-  return support.sh(("unshare %s --propagation shared sh -c %s"):format(support.is_root() and "-m" or "-rm", ("%q"):format(line)))
+-- A shell line in a mount namespace of its own; run by root, or by root of a user namespace.
+local function with_own_mounts(line)
+  return support.sh(("unshare %s sh -c %s"):format(support.is_root() and "-m" or "-rm", ("%q"):format(line)))
 end
 
 local function script_of(description)
@@ -185,7 +185,7 @@ describe("a bind", function()
       "ls /a /b/below; for d in /a /a/below /b /b/below; do (echo x >$d/x) 2>/dev/null && echo $d; done; true" }, mounts = {
       { type = "bind", source = %q, target = "/a", readonly = true },
       { type = "bind", source = %q, target = "/b", recursive = false } } }]]):format(support.rootfs(), data, data))
-    local status, out, err = with_shared_mounts(("mount -t tmpfs none %s/below && echo >%s/below/file && %s run %s"):format(
+    local status, out, err = with_own_mounts(("mount -t tmpfs none %s/below && echo >%s/below/file && %s run %s"):format(
       data, data, support.command(), script))
     assert.are.same({ 0, "/a:\nbelow\n\n/b/below:\n/b\n/b/below\n", "" }, { status, out:gsub("/a/below:\nfile\n", ""), err })
     assert.are.same({ "x" }, sys.scandir(data .. "/below"))

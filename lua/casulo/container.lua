@@ -131,7 +131,7 @@ function container.new(raw)
   local host = require "casulo.host"
   local ok, checked = description.try(description.check, raw, host)
   if not ok then error(checked, 2) end
-  local asked, wrong = description.try(description.ask, checked, host)
+  local asked, wrong = description.try(description.ask, checked, raw, host)
   if not asked then error(wrong, 2) end
   local copy = {}
   for name, value in pairs(raw) do copy[name] = value end

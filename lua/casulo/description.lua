@@ -279,11 +279,14 @@ end
 --- Asks the host what a checked description leaves to be known of it, such as whether a file or a directory is bound in.
 -- Raises what is wrong.
 -- @tparam table checked what `check` returns
+-- @tparam table raw what it was made of
 -- @tparam table host facts
-function description.ask(checked, host)
+function description.ask(checked, raw, host)
+  local path = "container"
   for i, mount in ipairs(checked.mounts) do
-    require "casulo.mount_fields".ask(mount, ("container.mounts[%d]"):format(i), host)
+    require "casulo.mount_fields".ask(mount, ("%s.mounts[%d]"):format(path, i), host)
   end
+  if checked.root.type == "host" then require "casulo.host_tree".fill_in(checked, raw, path, host) end
 end
 
 return description

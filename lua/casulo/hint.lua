@@ -67,6 +67,19 @@ function CALLS.open_tree(err)
   end
   if err.errno == sys.ENOTDIR then return is_root and "rootfs: expected a directory" or nil end
   if err.errno == sys.EACCES then return "the caller may not reach it" end
+  if err.errno == sys.EINVAL and err.args[3] & sys.AT_RECURSIVE == 0 then
+    return "something is mounted below it, which a user namespace may not uncover: it can be bound recursively only, and be no layer of an overlay"
+  end
+end
+function CALLS.fsopen(err)
+  if err.errno == sys.ENODEV then return ("the kernel has no %s, or only root can load it: modprobe %s"):format(err.args[1], err.args[1]) end
+end
+function CALLS.fsconfig(err)
+  local key = err.args[3]
+  if err.errno == sys.ENOENT and (key == nil or key == "upperdir" or key == "workdir") then return "upper or work: there is no such directory" end
+  if err.errno == sys.EINVAL and key == nil then
+    return "an overlay wants as upper and work two directories of one file system, neither in the other, which knows extended attributes"
+  end
 end
 function CALLS.mount(err)
   if err.errno == sys.EINVAL and err.args[2] == "/" then return NOT_A_MOUNT end
