@@ -271,8 +271,10 @@ function description.check(raw, host)
     checked.new.net = nil
   end
   check_consistency(checked, path, raw)
+  local has_mounts = checked.mounts[1] or checked.root.idmap
+  checked.any_idmap = has_mounts and require "casulo.mount_fields".any_idmap(checked)
   if checked.new.user then require "casulo.idmap".settle(checked, path, host) end
-  if checked.mounts[1] then require "casulo.mount_fields".check_together(checked, path) end
+  if has_mounts then require "casulo.mount_fields".check_together(checked, path, host) end
   return checked
 end
 

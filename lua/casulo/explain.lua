@@ -114,12 +114,15 @@ local disposition = one_of("SIG_", "^SIG_[DI]")
 
 local attribute_bits, mount_bits = flags "MOUNT_ATTR_", flags "MS_"
 local function attribute_set(value)
-  if type(value) ~= "string" or #value < 32 then return quoted(value) end
-  local set, clear, propagation = string.unpack("=I8I8I8", value)
+  if type(value) ~= "table" and (type(value) ~= "string" or #value < 32) then return quoted(value) end
+  local set, clear, propagation, user_namespace
+  if type(value) == "table" then set, clear, propagation, user_namespace = table.unpack(value, 1, 4)
+  else set, clear, propagation = string.unpack("=I8I8I8", value) end
   local parts = { set ~= 0 and "attr_set=" .. attribute_bits(set) or nil }
   if clear ~= 0 then parts[#parts + 1] = "attr_clr=" .. attribute_bits(clear) end
   if propagation ~= 0 then parts[#parts + 1] = "propagation=" .. mount_bits(propagation) end
-  return ("{%s}, %d"):format(table.concat(parts, ", "), #value)
+  if user_namespace then parts[#parts + 1] = "userns_fd=" .. descriptor(user_namespace) end
+  return ("{%s}, 32"):format(table.concat(parts, ", "))
 end
 
 local interface_bits = flags "IFF_"

@@ -181,6 +181,7 @@ function layout.steps(checked, host, become_root)
   end
   local cloned = checked.root.type == "directory"
   return plan.of_recipes {
+    checked.any_idmap and detached.user_namespace() or {},
     clone_steps(checked, list),
     cloned and detached.attach_root(mount_kinds.directory(checked.root.path), is_initramfs) or {},
     become_root,

@@ -99,7 +99,8 @@ end
 
 -- What each type takes beside `type` and `target`.
 local TYPES = {
-  bind = with_attributes { source = path_of_host, recursive = check.boolean, propagation = check_propagation },
+  bind = with_attributes { source = path_of_host, recursive = check.boolean, propagation = check_propagation,
+    idmap = check.boolean },
   device = { source = check.absolute },
   tmpfs = with_attributes { size = mount_fields.size, mode = mount_fields.mode, uid = check.id, gid = check.id },
   overlay = with_attributes { lower = mount_fields.layers, upper = path_of_host, work = path_of_host, size = mount_fields.size },
@@ -151,18 +152,38 @@ local function check_shared(list, path)
   end
 end
 
+-- The kernel lets nobody map the owners of a file system but who is root where that was mounted.
+local function check_idmap(checked, path, host)
+  if not checked.new.user then error(path .. ': there is no new user namespace to map for (add "user" to namespaces)', 0) end
+  if host.uid ~= 0 then error(path .. ": only root may map the owners of a file system, for a container with uid_map", 0) end
+end
+
 --- Checks the mounts of a description against each other and against the ids of its user namespace. Raises what is wrong.
--- @tparam table checked `mounts`, `new`, `uid_map`, `gid_map`
+-- @tparam table checked `root`, `mounts`, `new`, `uid_map`, `gid_map`
 -- @tparam string path how messages call the description
-function mount_fields.check_together(checked, path)
+-- @tparam table host facts
+function mount_fields.check_together(checked, path, host)
   check_shared(checked.mounts, path)
+  if checked.root.idmap then check_idmap(checked, path .. ".rootfs.idmap", host) end
   for i, mount in ipairs(checked.mounts) do
+    if mount.idmap then check_idmap(checked, ("%s.mounts[%d].idmap"):format(path, i), host) end
     for _, kind in ipairs { "uid", "gid" } do
       if checked.new.user and mount[kind] and not require "casulo.idmap".reaches(checked[kind .. "_map"], mount[kind]) then
         error(("%s.mounts[%d].%s: %d stands for nobody outside (see %s_map)"):format(path, i, kind, mount[kind], kind), 0)
       end
     end
   end
+end
+
+--- Whether any mount, or the root, has its owners mapped.
+-- @tparam table checked `root`, `mounts`
+-- @treturn boolean
+function mount_fields.any_idmap(checked)
+  if checked.root.idmap then return true end
+  for _, mount in ipairs(checked.mounts) do
+    if mount.idmap then return true end
+  end
+  return false
 end
 
 --- Asks the host what must be known of the source of a checked mount, if it has one. Raises what is wrong with it.

@@ -20,6 +20,7 @@ function mount_kinds.directory(path) return (path:gsub("/*$", "/")) end
 function mount_kinds.clone_root(root)
   if root.type == "overlay" then return require "casulo.recipes.overlay".clone_layers("root", root) end
   if root.type ~= "directory" then return {} end
+  if root.idmap then return detached.idmapped_tree("root", mount_kinds.directory(root.path), { nodev = root.nodev }) end
   return detached.clone_tree("root", mount_kinds.directory(root.path), "the tree that becomes /, while the host's is in sight",
     { nodev = root.nodev })
 end
@@ -41,6 +42,7 @@ function mount_kinds.overlay(name, mount, checked, host)
 end
 
 function mount_kinds.bind(name, mount)
+  if mount.idmap then return detached.idmapped_tree(name, mount.source, mount) end
   return detached.clone_tree(name, mount.source, "what is bound in, while the host's tree is in sight", mount)
 end
 

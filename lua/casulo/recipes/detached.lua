@@ -60,6 +60,34 @@ function detached.clone_tree(name, path, why, options)
   return steps
 end
 
+--- Opens the user namespace of the child, for `idmapped_tree`.
+-- @treturn table steps of phase `born`
+-- @see user_namespaces(7)
+function detached.user_namespace()
+  return { { "openat", ref "child", "ns/user", sys.O_RDONLY | sys.O_CLOEXEC, as = "user namespace", phase = "born",
+    why = "the child's user namespace, whose maps are written" } }
+end
+
+--- The same as `clone_tree`, with owners as the child's user namespace maps them: what is uid 0 on disk is uid 0 inside. The
+-- caller, who must be root where the file system was mounted, makes it.
+-- @tparam string name of the value, which the child is given
+-- @tparam string path on the host
+-- @tparam[opt] table options as for `clone_tree`
+-- @treturn table steps of phase `before` and `born`
+-- @see mount_setattr(2)
+function detached.idmapped_tree(name, path, options)
+  local propagation = options and PROPAGATION[options.propagation]
+  local recursive = options and options.recursive == false and 0 or sys.AT_RECURSIVE
+  return {
+    { "open_tree", sys.AT_FDCWD, path, sys.OPEN_TREE_CLONE | sys.OPEN_TREE_CLOEXEC | recursive, as = name, phase = "before",
+      why = "made by the caller, for only root may map owners" },
+    { "mount_setattr", ref(name), "", sys.AT_EMPTY_PATH | sys.AT_RECURSIVE, {
+      mounts.attributes(options) | sys.MOUNT_ATTR_IDMAP, 0, propagation and propagation[1] or sys.MS_PRIVATE, ref "user namespace", source = path,
+    }, phase = "born", why = "an id inside is the same on disk: each is mapped there and back; "
+      .. (propagation and propagation[2] or "and no mount made there later goes from one side to the other") },
+  }
+end
+
 --- A new file system, detached.
 -- @tparam string name of the value
 -- @tparam string fstype
