@@ -70,10 +70,15 @@ describe("explain", function()
     local ranges = data .. "/ranges.lua"
     support.write_file(ranges, [[return { rootfs = "/none", namespaces = { "user", "pid", "mount", "uts" }, user = 5,
       uid_map = { { 0, 100000, 65536 } }, gid_map = { { 0, 100000, 65536 } } }]])
+    local files = data .. "/files.lua"
+    support.write_file(files, ([[return { rootfs = "/none", mounts = { { type = "file", target = "/etc/x", content = "text", mode = 511 },
+      { type = "directory", target = "/new/d", mode = "1777" }, { type = "symlink", target = "/new/l", to = "d" },
+      { type = "device", source = "/dev/full", target = "/dev/f" }, { type = "bind", source = %q, target = "/s", propagation = "slave" } } }]])
+      :format(data))
     for _, options in ipairs {
       support.is_root() and ranges or "--cwd /", "--hostname sag",
       ("--readonly --bind %s:/data:ro --bind %s/file:/deep/er/file --tmpfs /scratch --user 0 --cwd /tmp"):format(data, data),
-      "--share net,ipc,cgroup --net host",
+      "--share net,ipc,cgroup --net host", files,
     } do
       local arguments = ("--rootfs %s %s -- sh -c true"):format(root, options)
       local status, text = support.sh(("%s explain %s"):format(support.command(), arguments))
@@ -104,7 +109,10 @@ describe("explain", function()
       mounts = {
         { type = "bind", source = "/etc/passwd", target = "/p", readonly = true }, { type = "proc", target = "/q", hidepid = 2 },
         { type = "tmpfs", target = "/t", size = 5 }, { type = "mqueue", target = "/m" }, { type = "cgroup2", target = "/c" },
-        { type = "sysfs", target = "/y" }, { type = "devpts", target = "/d" },
+        { type = "sysfs", target = "/y" }, { type = "devpts", target = "/d" }, { type = "device", source = "/dev/full", target = "/f" },
+        { type = "overlay", target = "/o", lower = { "/1", "/2" }, upper = "/u", work = "/w" }, { type = "symlink", target = "/l", to = "x" },
+        { type = "file", target = "/t/file", content = "x", mode = 511, readonly = true }, { type = "directory", target = "/t/d", mode = "777" },
+        { type = "bind", source = "/etc", target = "/e", propagation = "slave", nodev = false },
       },
       stdin = "null", stdout = "null", stderr = "null",
     }

@@ -133,9 +133,8 @@ function container.new(raw)
   local host = require "casulo.host"
   local ok, checked = description.try(description.check, raw, host)
   if not ok then error(checked, 2) end
-  for _, mount in ipairs(checked.mounts) do
-    if mount.type == "bind" then mount.is_file = host.is_file(mount.source) end
-  end
+  local asked, wrong = description.try(description.ask, checked, raw, host)
+  if not asked then error(wrong, 2) end
   local copy = {}
   for name, value in pairs(raw) do copy[name] = value end
   return setmetatable({ raw = copy, checked = checked, host = host, jobs = {} }, Container)
@@ -216,7 +215,9 @@ end
 local function record_of(self, pid)
   local record = require "casulo.exec".record(self)
   record.pid = pid
-  if record.rootfs:sub(1, 1) ~= "/" then record.rootfs = ("%s/%s"):format(sys.readlink "/proc/self/cwd" or ".", record.rootfs) end
+  if self.checked.root.path and record.rootfs:sub(1, 1) ~= "/" then
+    record.rootfs = ("%s/%s"):format(sys.readlink "/proc/self/cwd" or ".", record.rootfs)
+  end
   return record
 end
 

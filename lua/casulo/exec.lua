@@ -269,7 +269,7 @@ end
 function exec.record(box)
   local checked = box.checked
   return {
-    command = checked.command, rootfs = checked.rootfs, cwd = checked.cwd, umask = checked.umask, user = checked.user,
+    command = checked.command, rootfs = checked.root.path or checked.root.type, cwd = checked.cwd, umask = checked.umask, user = checked.user,
     env = command.env_list(command.given_env(checked)), namespaces = names_of(checked.new), joined = names_of(checked.joined),
     uid_map = checked.uid_map, gid_map = checked.gid_map, own_maps = checked.own_maps,
     denies_setgroups = checked.denies_setgroups, init = checked.init and true or false,

@@ -6,7 +6,8 @@
 -- @module casulo
 
 for _, name in ipairs {
-  "calls", "descriptors", "exec", "explain", "failure", "handle", "hint", "idmap", "joiner", "nearest", "process", "state", "streams",
+  "calls", "descriptors", "exec", "explain", "failure", "handle", "hint", "host_tree", "idmap", "joiner", "mount_fields", "nearest", "process",
+  "recipes.overlay", "recipes.scratch", "root_fields", "state", "streams",
 } do require("casulo." .. name) end
 
 local recipes = require "casulo.recipes"
