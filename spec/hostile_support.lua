@@ -99,6 +99,11 @@ hostile.MOUNTS = {
   { "devpts", function() return { type = "devpts" } end },
   { "mqueue", function() return { type = "mqueue" } end },
   { "cgroup2", function() return { type = "cgroup2" } end },
+  { "a device", function() return { type = "device", source = "/dev/null" } end, "a file" },
+  { "a file of one's own", function() return { type = "file", content = "of the container", mode = 384 } end, "a file" },
+  { "a made directory", function() return { type = "directory", mode = 448 } end },
+  { "a made link", function(paths) return { type = "symlink", to = paths.directory } end },
+  { "an overlay", function(paths) return { type = "overlay", lower = { paths.source } } end },
 }
 
 --- A root with nothing in it but a command.
