@@ -202,6 +202,17 @@ END
   end)
 end)
 
+describe("the cgroup of the caller", function()
+  support.each_identity("is read-only inside, where it is not told otherwise", function()
+    local script = "mkdir /c/casulo-spec 2>/dev/null && rmdir /c/casulo-spec && echo made; grep -o '/c cgroup2 r.' /proc/self/mounts"
+    local function options(readonly)
+      return { mounts = { { type = "cgroup2", target = "/c", readonly = readonly } } }
+    end
+    assert.are.equal("/c cgroup2 ro\n", output(support.rootfs(), sh(script), options()))
+    assert.is_truthy(output(support.rootfs(), sh(script), options(false)):find "/c cgroup2 rw\n$")
+  end)
+end)
+
 describe("a group that denies", function()
   local GROUP = 61235
 

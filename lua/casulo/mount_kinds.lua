@@ -100,8 +100,11 @@ function mount_kinds.mqueue(name, mount)
   return detached.filesystem(name, "mqueue", {}, mount.attributes | SAFE, "the POSIX message queues of this IPC namespace")
 end
 
+-- Its top is the cgroup that the caller is in: root inside could freeze or kill it there, or make cgroups beside it.
 function mount_kinds.cgroup2(name, mount)
-  return detached.filesystem(name, "cgroup2", {}, mount.attributes | SAFE, "the cgroups of this cgroup namespace")
+  local readonly = mount.readonly == false and 0 or sys.MOUNT_ATTR_RDONLY
+  return detached.filesystem(name, "cgroup2", {}, mount.attributes | SAFE | readonly,
+    "the cgroups of this cgroup namespace, which begin at the caller's" .. (readonly ~= 0 and "; to look at" or ""))
 end
 
 return mount_kinds
