@@ -155,21 +155,20 @@ local function open_place(path, as, why, flags)
   return { "openat2", sys.AT_FDCWD, path, how, as = as, why = why }
 end
 
--- The directories above a place, each opened on the way, and made where it is missing. → steps, and a ref to the last of them
+-- The directories above a place, each opened on the way, and made where it is missing. → steps; a descriptor for the last of them, and
+-- what the place is called from there. At the top a path of one part does: no link in it would be followed.
 local function open_parents(name, target)
-  local steps, path, parent = {}, "/", nil
-  for part in (target:match "^(.*)/" .. "/"):gmatch "([^/]*)/" do
-    if parent then
-      steps[#steps + 1] = { "mkdirat", ref(parent), part, 493, tolerate = { sys.EEXIST }, why = "a place to mount on, where it is missing" }
-      path = ("%s%s/"):format(path, part)
-    end
-    parent = ("%s in %s"):format(name, path)
-    steps[#steps + 1] = open_place(path, parent, "no link of /proc may lead out of here")
+  local steps, path, parent = {}, "", sys.AT_FDCWD
+  for part, more in target:gmatch "([^/]+)()" do
+    local place = parent == sys.AT_FDCWD and "/" .. part or part
+    if more > #target then return steps, parent, place end
+    path = ("%s/%s"):format(path, part)
+    local opened = ("%s in %s"):format(name, path)
+    steps[#steps + 1] = { "mkdirat", parent, place, 493, tolerate = { sys.EEXIST }, why = "a place to mount on, where it is missing" }
+    steps[#steps + 1] = open_place(path, opened, "no link of /proc may lead out of here")
+    parent = ref(opened)
   end
-  return steps, ref(parent)
 end
-
-local function last_part(target) return target:match "[^/]*$" end
 
 --- Makes a place to mount on, as `mount_point` does, where a hostile tree may lie above it, and /proc be in sight: its links to open
 -- files and other roots lead nowhere. The host's /proc may be mounted in a root, and through it everything of the host be found.
@@ -179,10 +178,10 @@ local function last_part(target) return target:match "[^/]*$" end
 -- @treturn table steps
 -- @see openat2(2), mkdir(2), mknod(2)
 function detached.mount_point_carefully(name, target, is_file)
-  local steps, parent = open_parents(name, target)
-  steps[#steps + 1] = is_file and { "mknodat", parent, last_part(target), sys.S_IFREG | 420, tolerate = { sys.EEXIST },
+  local steps, parent, place = open_parents(name, target)
+  steps[#steps + 1] = is_file and { "mknodat", parent, place, sys.S_IFREG | 420, tolerate = { sys.EEXIST },
     why = "an empty file to mount a file on, where it is missing" }
-    or { "mkdirat", parent, last_part(target), 493, tolerate = { sys.EEXIST }, why = "a place to mount on, where it is missing" }
+    or { "mkdirat", parent, place, 493, tolerate = { sys.EEXIST }, why = "a place to mount on, where it is missing" }
   return steps
 end
 
@@ -207,10 +206,10 @@ end
 -- @treturn table steps
 -- @see mkdir(2), umask(2)
 function detached.directory(name, target, mode)
-  local steps, parent = open_parents(name, target)
+  local steps, parent, place = open_parents(name, target)
   local masked = mode & 18 ~= 0
   if masked then steps[#steps + 1] = { "umask", 0, why = "all the mode bits that were asked for" } end
-  steps[#steps + 1] = { "mkdirat", parent, last_part(target), mode, tolerate = { sys.EEXIST },
+  steps[#steps + 1] = { "mkdirat", parent, place, mode, tolerate = { sys.EEXIST },
     why = "a directory, where it is missing; what is there stays as it is" }
   if masked then steps[#steps + 1] = { "umask", 18, why = "and usual modes again" } end
   steps[#steps + 1] = open_place(target, name .. " place", "whatever was there is a directory", sys.O_DIRECTORY)
@@ -224,8 +223,8 @@ end
 -- @treturn table steps
 -- @see symlink(2)
 function detached.symlink(name, target, to)
-  local steps, parent = open_parents(name, target)
-  steps[#steps + 1] = { "symlinkat", to, parent, last_part(target), tolerate = { sys.EEXIST },
+  local steps, parent, place = open_parents(name, target)
+  steps[#steps + 1] = { "symlinkat", to, parent, place, tolerate = { sys.EEXIST },
     why = "a link, where its name is not taken; it is followed by whoever looks, inside" }
   return steps
 end
