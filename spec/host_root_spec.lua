@@ -75,18 +75,21 @@ describe("the host as a root", function()
     assert.are.equal("hello", text)
   end)
 
-  it("covers a /proc of the host in another place, and its /run", function()
+  it("opens no device in what is shown, and covers a /proc of the host in another place, and its /run", function()
     if not support.needs_root() then return end
     local script = support.tmpdir() .. "/box.lua"
     support.write_file(script, [[return { rootfs = { type = "host" }, stderr = "null",
-      command = { "sh", "-c", "cd /srv/tree; ls $PWD/proc $PWD/run $PWD/sys; cat file; ls /srv/proc | wc -l; stat -c %F /srv/version" } }]])
+      command = { "sh", "-c", "head -c 1 /srv/zero 2>/dev/null || echo no device;"
+        .. "cd /srv/tree; ls $PWD/proc $PWD/run $PWD/sys; cat file; ls /srv/proc | wc -l; stat -c %F /srv/version" } }]])
     support.leaves_nothing(function()
       local status, out, err = support.sh(([[unshare -m sh -c '
         mount -t tmpfs none /srv && mkdir -p /srv/tree/proc /srv/tree/sys /srv/tree/run /srv/proc &&
-        mount -t tmpfs none /run && touch /run/socket /srv/version && mount --bind /run /srv/tree/run && echo text >/srv/tree/file &&
+        mknod -m 666 /srv/zero c 1 5 && mount -t tmpfs none /run &&
+        touch /run/socket /srv/version && mount --bind /run /srv/tree/run && echo text >/srv/tree/file &&
         mount --rbind /proc /srv/tree/proc && mount --rbind /sys /srv/tree/sys && mount -t proc none /srv/proc &&
         mount --bind /proc/version /srv/version && %s run %s']]):format(support.command(), script))
-      assert.are.same({ 0, "/srv/tree/proc:\n\n/srv/tree/run:\n\n/srv/tree/sys:\ntext\n0\nregular empty file\n", "" }, { status, out, err })
+      local expected = "no device\n/srv/tree/proc:\n\n/srv/tree/run:\n\n/srv/tree/sys:\ntext\n0\nregular empty file\n"
+      assert.are.same({ 0, expected, "" }, { status, out, err })
     end)
   end)
 

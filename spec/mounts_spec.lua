@@ -230,6 +230,24 @@ describe("a bind", function()
     end)
   end)
 
+  it("hears of nothing where the host shares nothing, which is told", function()
+    if not support.needs_root() then return end
+    local data = support.tmpdir()
+    for _, case in ipairs {
+      { "private", "slave", "no mount at %s is ever heard of elsewhere, for it lies in a private one (mount --make-shared changes that)" },
+      { "private", "shared", "no mount at %s is ever heard of elsewhere, for it lies in a private one (mount --make-shared changes that)" },
+      { "slave", "shared", "%s lies in a mount that only hears of others (a slave), so the host would not hear of the container's" },
+      { "slave", "slave" }, { "shared", "slave" }, { "shared", "shared" }, { "private", "private" },
+    } do
+      local script = script_of(([[{ rootfs = "/none", mounts = { { type = "bind", source = %q, target = "/data", propagation = %q } } }]]):format(
+        data, case[2]))
+      local _, _, err = support.sh(("unshare -m sh -c 'mount --bind %s %s && mount --make-shared %s && %s %s explain %s'"):format(
+        data, data, data, case[1] == "slave" and "unshare -m --propagation slave" or "mount --make-" .. case[1] .. " " .. data .. " &&",
+        support.command(), script))
+      assert.are.equal(case[3] and ("casulo: container.mounts[1].propagation: %s\n"):format(case[3]:format(data)) or "", err)
+    end
+  end)
+
   it("that is shared takes no mount of the container on it, which the host would get, too", function()
     local shared = { type = "bind", source = "/srv", target = "/data", propagation = "shared" }
     local ok, message = pcall(function() return (box("true", { mounts = { shared, { type = "tmpfs", target = "/data/x" } } })) end)

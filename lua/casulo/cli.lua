@@ -30,16 +30,18 @@ local function parse_bind(description, text)
 end
 
 local TRUTH = { ["true"] = true, ["false"] = false }
+local SWITCHES = { readonly = true, nosuid = true, nodev = true, noexec = true, recursive = true, idmap = true }
+local NUMBERS = { hidepid = true, uid = true, gid = true }
 
 local function parse_mount(description, text)
   local mount = {}
   for item in text:gmatch "[^,]+" do
     local name, value = item:match "^(%w+)=(.*)$"
     if value == nil then name, value = item, true
-    elseif require "casulo.recipes.mounts".ATTRIBUTES[name] and TRUTH[value] ~= nil then value = TRUTH[value] end
-    mount[name] = value
+    elseif SWITCHES[name] and TRUTH[value] ~= nil then value = TRUTH[value]
+    elseif NUMBERS[name] then value = math.tointeger(tonumber(value)) or value end
+    if name == "lower" then append(mount, name, value) else mount[name] = value end
   end
-  mount.hidepid = mount.hidepid and math.tointeger(tonumber(mount.hidepid)) or mount.hidepid
   append(description, "mounts", mount)
 end
 

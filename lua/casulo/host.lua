@@ -15,6 +15,8 @@
 -- * `last_capability`: the number of the last one that the kernel knows
 -- * `is_file(path)`: whether a path is something other than a directory; nil where there is nothing
 -- * `is_device(path)`: likewise, a device
+-- * `propagates(path)`: whether the mount that it lies in tells others of mounts in it, "shared", or only hears of theirs, "slave"; or
+--   neither, false; nil where there is nothing
 --
 -- A table of the same shape takes its place in unit tests.
 -- @module casulo.host
@@ -95,6 +97,18 @@ end
 
 gather.is_file = type_test(function(type) return type ~= sys.S_IFDIR end)
 gather.is_device = type_test(function(type) return type == sys.S_IFCHR or type == sys.S_IFBLK end)
+
+-- The optional fields of its line say it; which line it is, a descriptor's own file says.
+local function propagation_of(path)
+  local opened <close> = sys.open(path, sys.O_PATH)
+  if not opened then return nil end
+  local id = read(("/proc/self/fdinfo/%d"):format(opened:fileno())):match "mnt_id:%s*(%d+)"
+  local fields = id and ("\n" .. read "/proc/self/mountinfo"):match(("\n%s %%d+ %%S+ %%S+ %%S+ %%S+ ([^\n]-)%%- "):format(id))
+  if not fields then return nil end
+  return fields:find "shared:" and "shared" or fields:find "master:" and "slave" or false
+end
+
+function gather.propagates() return propagation_of end
 
 return setmetatable({}, {
   __index = function(facts, name)

@@ -186,6 +186,18 @@ function mount_fields.any_idmap(checked)
   return false
 end
 
+-- What nobody shares can be heard of by nobody.
+local function check_crossing(mount, path, host)
+  local own = host.propagates(mount.source)
+  if own == false then
+    error(("%s.propagation: no mount at %s is ever heard of elsewhere, for it lies in a private one (mount --make-shared changes that)"):format(
+      path, mount.source), 0)
+  elseif own == "slave" and mount.propagation == "shared" then
+    error(("%s.propagation: %s lies in a mount that only hears of others (a slave), so the host would not hear of the container's"):format(
+      path, mount.source), 0)
+  end
+end
+
 --- Asks the host what must be known of the source of a checked mount, if it has one. Raises what is wrong with it.
 -- @tparam table mount gets `is_file`: whether something other than a directory is there
 -- @tparam string path how messages call it
@@ -193,6 +205,7 @@ end
 function mount_fields.ask(mount, path, host)
   if not mount.source then return end
   mount.is_file = host.is_file(mount.source)
+  if mount.propagation == "slave" or mount.propagation == "shared" then check_crossing(mount, path, host) end
   local is_device = host.is_device(mount.source)
   if mount.type == "device" and is_device == false then error(("%s.source: %s is no device"):format(path, mount.source), 0) end
   if mount.type == "bind" and mount.nodev and is_device then
