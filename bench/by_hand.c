@@ -173,6 +173,7 @@ static void child(void *unused) {
   umask(022);
   DO(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
   int tree = DO(open_tree(AT_FDCWD, root, OPEN_TREE_CLONE | AT_RECURSIVE | OPEN_TREE_CLOEXEC));
+  DO(mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &(struct mount_attr){ .attr_set = MOUNT_ATTR_NODEV }, sizeof(struct mount_attr)));
   if (kind == WHOLE) standard_mounts(tree);
   else only_proc(tree);
   if (kind != FOUR) loopback();

@@ -105,7 +105,7 @@ return function(settings)
     columns = { { "kind", "%s", "new namespaces; mounts" } },
     rows = {},
     notes = {
-      "C by hand is bench/by_hand.c, static: casulo's system calls and nothing else. unshare changes no root. crun: with "
+      "C by hand is bench/by_hand.c, static: casulo's system calls but those of casulo-init. unshare changes no root. crun: with "
         .. "--cgroup-manager=disabled; with a cgroup: as it comes. Of bwrap: casulo's time as a part of bwrap's.",
       "casulo makes /sys and a /dev/shm beside /proc and /dev; bwrap only in the last row.",
     },

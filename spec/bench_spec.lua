@@ -21,7 +21,7 @@ local function calls_of_children(trace)
     local calls = by_pid[pid]
     if calls and not calls.ended then
       calls[#calls + 1] = normal(call)
-      calls.ended = call:find "^execve%(" ~= nil
+      calls.ended = call:find "^execve" ~= nil
     end
   end
   return children
@@ -36,6 +36,12 @@ local function calls(command, kind)
   assert.are.equal(2, #children)
   assert.is_true(children[2].ended)
   return children[2]
+end
+
+local function names(list, first)
+  local found = {}
+  for i = first, #list do found[#found + 1] = list[i]:match "^[%w_]+" end
+  return found
 end
 
 local function make(target) assert.are.equal(0, (support.sh("make -s --no-print-directory " .. target))) end
@@ -56,8 +62,10 @@ describe("bench", function()
       local ours = calls(("env LUA_PATH='./?.lua;%s' LUA_CPATH='%s' lua5.4 bench/in_process.lua %s"):format(
         package.path, package.cpath, root), kind)
       local by_hand = calls(("build/bench/by_hand %s/ /bin/true"):format(root), kind)
-      for i, call in ipairs(ours) do assert.are.equal(call, by_hand[i]) end
-      assert.are.equal(#ours, #by_hand)
+      -- from there on the command is executed by the C itself, and by casulo through casulo-init
+      assert.are.same({ "rt_sigprocmask", "execve" }, names(by_hand, #by_hand - 1))
+      assert.are.same({ "dup3", "dup3", "execveat" }, names(ours, #by_hand - 1))
+      for i = 1, #by_hand - 2 do assert.are.equal(ours[i], by_hand[i]) end
     end)
   end
 

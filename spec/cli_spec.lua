@@ -80,7 +80,8 @@ describe("casulo", function()
     fails("(the command goes after --)", "run", "--rootfs", support.rootfs(), "ls")
     fails("(--rootfs takes a directory)", "run", support.rootfs(), "--", "ls")
     fails("unknown command", "frobnicate")
-    fails("expected a FILE.lua or --rootfs DIR", "run")
+    fails("expected a FILE.lua, --rootfs DIR or --host", "run")
+    fails("--writable: it goes with --host", "run", "--rootfs", "/", "--writable", "/tmp")
     fails("unknown option --roots; did you mean --rootfs?", "run", "--roots", root)
     fails("unknown option -x", "explain", "-x")
     fails("--hostname: expected NAME", "run", "--rootfs", root, "--hostname")
@@ -103,6 +104,9 @@ describe("casulo", function()
       { "--bind", "/etc", "SOURCE:TARGET" }, { "--bind", "/a:/b:rx", "SOURCE:TARGET" },
       { "--bind", "/etc:etc", "container.mounts[1].target" }, { "--tmpfs", "x", "container.mounts[1].target" },
       { "--mount", "", "container.mounts[1].type" }, { "--mount", "type=tmpfs,target=/x,colour=red", 'unknown field "colour"' },
+      { "--mount", "type=tmpfs,target=/x,uid=one", 'mounts[1].uid: expected an integer from 0 to 4294967294, got "one"' },
+      { "--mount", "type=bind,source=/,target=/x,recursive=no", 'mounts[1].recursive: expected true or false, got "no"' },
+      { "--mount", "type=overlay,target=/x", "mounts[1].lower: expected a list of directories" },
     } do fails(case[3], "run", "--rootfs", root, case[1], case[2], "--", "true") end
   end)
 
@@ -198,6 +202,9 @@ describe("casulo run", function()
     local link = support.tmpdir() .. "/a:b" -- a path with a colon
     assert(sys.symlink(directory .. "/a:b,c", link))
     assert.are.equal("colon", output("cat /x:y/file", "--mount", ("type=bind,source=%s,target=/x:y,readonly"):format(link)))
+    assert.are.equal("text 640", output("cat /new/file; stat -c ' %a' /new/file", "--mount", "type=file,target=/new/file,content=text,mode=640"))
+    assert.are.equal("a:b\nfile", output("ls /both", "--mount",
+      ("type=overlay,target=/both,lower=%s,lower=%s"):format(link, link:match "^(.*)/")))
   end)
 
   support.each_identity("shares the namespaces that it is told to", function()

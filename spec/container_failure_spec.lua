@@ -65,7 +65,7 @@ describe("a container that cannot start", function()
     assert.are.equal("open_tree", err.call)
     assert.is_truthy(text:find "there is no /nope on this host", text)
     err, text = failing { rootfs = support.rootfs(), cwd = "/nope" }
-    assert.are.equal("chdir", err.call)
+    assert.are.equal("openat2", err.call)
     assert.is_truthy(text:find "cwd", text)
   end)
 

@@ -51,8 +51,8 @@ describe("a description", function()
     begins("container: expected a table, got nil", raised(function() casulo.container() end))
     begins("container.rootfs: required", raised(function() casulo.container {} end))
     all_refused {
-      { { rootfs = 5 }, ".rootfs: expected a string, got 5" }, { { rootfs = "" }, '.rootfs: expected a directory, got ""' },
-      { { rootfs = { "/" } }, ".rootfs: expected a string, got a table" },
+      { { rootfs = 5 }, ".rootfs: expected a directory, or what a function of casulo.rootfs returns, got 5" },
+      { { rootfs = "" }, '.rootfs: expected a directory, got ""' }, { { rootfs = {} }, ".rootfs[1]: expected a directory, as in" },
     }
   end)
 

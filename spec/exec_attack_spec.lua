@@ -136,11 +136,14 @@ describe("whoever watches for newcomers in a container", function()
     ready = true, memory = true, ["exe /bin/busybox"] = true, ["fd /dev/null"] = true, ["fd opened /dev/null"] = true,
   }
   -- What root of a container without a user namespace, who may trace everything, can find beside that: a process on its way to
-  -- become the command, with its program, which nobody can change, and ends of pipes that it is about to close.
+  -- become the command, with its program, which nobody can change, and ends of pipes that it is about to close; and by its pidfd of
+  -- casulo-init what that one has open.
   local ON_THE_WAY = {
     ["exe /memfd:casulo-init (deleted)"] = true, ["exe opened /memfd:casulo-init (deleted)"] = true,
     ["fd pipe:[]"] = true, ["fd opened pipe:[]"] = true, ["fd socket:[]"] = true, ["fd anon_inode:[pidfd]"] = true,
     ["fd opened anon_inode:[pidfd]"] = true, ["fd anon_inode:[signalfd]"] = true, ["fd opened anon_inode:[signalfd]"] = true,
+    ["fd stolen pipe:[]"] = true, ["fd stolen socket:[]"] = true, ["fd stolen anon_inode:[pidfd]"] = true,
+    ["fd stolen anon_inode:[signalfd]"] = true, ["fd stolen /memfd:casulo-init (deleted)"] = true, ["fd stolen /dev/null"] = true,
   }
 
   local function finds_nothing(fields, tolerated)

@@ -5,9 +5,12 @@ local support = require "support"
 -- How the C library's name in a plan reads in the kernel's own.
 local KERNEL_NAMES = {
   poll = "ppoll", setrlimit = "prlimit64", signal = "rt_sigaction", sigprocmask = "rt_sigprocmask", dup2 = "dup3", _exit = "exit_group",
+  fexecve = "execveat",
 }
--- What explain may leave out: the lock that tells when a child with other ids has left its caller's memory. It is no step.
+-- What is not compared: the lock that tells when a child with other ids has left its caller's memory, which is no step, is made by this.
 local LEFT_OUT = { fcntl = true }
+-- Nor are these a step: what casulo-init does first, for itself.
+local FIRST_OF_INIT = 3
 
 -- What the strace of Debian 12 shows as numbers, or calls otherwise.
 local NEWER = {
@@ -36,9 +39,9 @@ end
 local function explained(text)
   local calls = {}
   for line in text:gmatch "[^\n]+" do
-    local name, arguments, rest = line:match "^  ([%w_]+)(%b())(.*)"
+    local name, arguments, rest = line:match "^  +([%w_]+)(%b())(.*)"
     for _ = 0, rest and tonumber(rest:match "^, and (%d+) more") or 0 do
-      if name then calls[#calls + 1] = { KERNEL_NAMES[name] or name, strings_of(arguments), constants_of(arguments) } end
+      if name and not LEFT_OUT[name] then calls[#calls + 1] = { KERNEL_NAMES[name] or name, strings_of(arguments), constants_of(arguments) } end
     end
   end
   return calls
@@ -46,16 +49,19 @@ end
 
 -- The calls of the process that the traced one cloned, up to its first successful exec.
 local function traced(trace)
-  local pid, calls = nil, {}
+  local pid, calls, passed = nil, {}, 0
   for line in trace:gmatch "[^\n]+" do
     pid = line:match "clone3 resumed.* = (%d+)$" or line:match "clone3%(.* = (%d+)$" or pid -- the last: a go-between comes first
   end
   for line in trace:gmatch "[^\n]+" do
     local own, name, rest = line:match "^(%d+)%s+([%w_]+)(%(.*)$"
-    if own == pid and not LEFT_OUT[name] then
+    if own == pid and passed > 0 then
+      passed = passed - 1
+    elseif own == pid and not LEFT_OUT[name] then
       local arguments = (rest:match "^%b()" or rest):gsub("/%*.-%*/", "") -- strace's own remarks
       calls[#calls + 1] = { name, strings_of(arguments), constants_of(arguments) }
       if name == "execve" and not rest:find "= %-1" then break end
+      if name == "execveat" then passed = FIRST_OF_INIT end
     end
   end
   return calls
@@ -63,8 +69,8 @@ end
 
 -- The strings of these read differently in strace, which prints structures and environments in its own way; so do the constants
 -- of these.
-local STRUCTURES = { ioctl = true, execve = true, ppoll = true, write = true }
-local OTHER_CONSTANTS = { ioctl = true, execve = true, rt_sigaction = true, ppoll = true, socket = true }
+local STRUCTURES = { ioctl = true, execve = true, execveat = true, ppoll = true, write = true }
+local OTHER_CONSTANTS = { ioctl = true, execve = true, execveat = true, rt_sigaction = true, ppoll = true, socket = true }
 
 describe("explain", function()
   support.each_identity("prints the calls that strace sees of the child, in their order", function()
@@ -78,11 +84,15 @@ describe("explain", function()
     local limited = data .. "/limited.lua"
     support.write_file(limited, [[return { rootfs = "/none", landlock = { paths = { ["/"] = "read execute", ["/tmp"] = "write" }, bind_tcp = { 80 },
       scope = { "signal" }, optional = true }, rlimits = { core = 0, nofile = { soft = 64, hard = 128 } } }]])
+    local files = data .. "/files.lua"
+    support.write_file(files, ([[return { rootfs = "/none", mounts = { { type = "file", target = "/etc/x", content = "text", mode = 511 },
+      { type = "directory", target = "/new/d", mode = "1777" }, { type = "symlink", target = "/new/l", to = "d" },
+      { type = "device", source = "/dev/full", target = "/dev/f" }, { type = "bind", source = %q, target = "/s", nosuid = true } } }]]):format(data))
     for _, options in ipairs {
       limited,
       support.is_root() and ranges or "--cwd /", "--hostname sag",
       ("--readonly --bind %s:/data:ro --bind %s/file:/deep/er/file --tmpfs /scratch --user 0 --cwd /tmp"):format(data, data),
-      "--share net,ipc,cgroup --net host",
+      "--share net,ipc,cgroup --net host", files,
     } do
       local arguments = ("--rootfs %s %s -- sh -c true"):format(root, options)
       local status, text = support.sh(("%s explain %s"):format(support.command(), arguments))
@@ -106,6 +116,7 @@ describe("explain", function()
 
   it("gives every step a reason", function()
     if not support.needs_root() then return end -- to map a range of ids
+    rawset(casulo.host, "propagates", function() return "shared" end)
     local text = casulo.container {
       rootfs = "/r", hostname = "a", domainname = "b", user = { uid = 1, groups = { 2 } }, umask = 0, readonly = true,
       namespaces = { "user", "pid", "mount", "uts", "ipc", "net", "cgroup", "time" },
@@ -113,10 +124,14 @@ describe("explain", function()
       mounts = {
         { type = "bind", source = "/etc/passwd", target = "/p", readonly = true }, { type = "proc", target = "/q", hidepid = 2 },
         { type = "tmpfs", target = "/t", size = 5 }, { type = "mqueue", target = "/m" }, { type = "cgroup2", target = "/c" },
-        { type = "sysfs", target = "/y" }, { type = "devpts", target = "/d" },
+        { type = "sysfs", target = "/y" }, { type = "devpts", target = "/d" }, { type = "device", source = "/dev/full", target = "/f" },
+        { type = "overlay", target = "/o", lower = { "/1", "/2" }, upper = "/u", work = "/w" }, { type = "symlink", target = "/l", to = "x" },
+        { type = "file", target = "/t/file", content = "x", mode = 511, readonly = true }, { type = "directory", target = "/t/d", mode = "777" },
+        { type = "bind", source = "/etc", target = "/e", propagation = "slave", nodev = false },
       },
       stdin = "null", stdout = "null", stderr = "null",
     }
+    rawset(casulo.host, "propagates", nil)
     for line in text:explain():gmatch "[^\n]+" do assert.is_truthy(line:find "%S%s%s+%S", line) end
   end)
 

@@ -102,7 +102,7 @@ describe("a start in one of several threads", function()
       for _ = 1, starts do
         assert(assert(good:run()).stdout == own .. "\n")
         local _, err = bad:run()
-        assert(err.call == "chdir" and err.args[1] == "/" .. own, tostring(err))
+        assert(err.call == "openat2" and err.args[2] == "/" .. own, tostring(err))
       end
       driver.meet()
       local ok, message = pcall(casulo.unshared, {}, { function() end })

@@ -109,7 +109,7 @@ function support.casulo(arguments)
   return support.sh(table.concat(words, " "))
 end
 
--- A child that reports through a file: its function's error, or nothing.
+--- Calls two functions in a child; an error of them is one here.
 local function in_child(prepare, body)
   local report = os.tmpname()
   sys.chmod(report, 438)
@@ -129,10 +129,11 @@ local function in_child(prepare, body)
   os.remove(report)
   if how ~= "exit" or code ~= 0 then error(("in the child: %s %d: %s"):format(how, code, message), 0) end
 end
+support.in_child = in_child
 
---- Runs a function as an ordinary user with no privilege; its failed assertions fail the test. `prepare` runs before, in the
--- same process, but still as root.
-function support.as_user(body, prepare)
+--- Runs a function as an ordinary user with no privilege, and no groups but those given; its failed assertions fail the test.
+-- `prepare` runs before, in the same process, but still as root.
+function support.as_user(body, prepare, groups)
   if not support.is_root() then return body() end
   local directory = support.base() .. "/user"
   if not sys.stat(directory) then
@@ -144,7 +145,7 @@ function support.as_user(body, prepare)
     if prepare then prepare() end
     base = directory
     roots = {}
-    assert(sys.setgroups {})
+    assert(sys.setgroups(groups or {}))
     assert(sys.setresgid(USER, USER, USER))
     assert(sys.setresuid(USER, USER, USER))
     assert(sys.prctl(sys.PR_SET_DUMPABLE, 1)) -- as a process of that user that was started in the usual way

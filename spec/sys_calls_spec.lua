@@ -389,6 +389,9 @@ describe("mounts", function()
 
   test("are refused where they do not fit", function()
     raises("32 bytes", sys.mount_setattr, sys.AT_FDCWD, "/nope", 0, "short")
+    raises("string or table expected", sys.mount_setattr, sys.AT_FDCWD, "/nope", 0, 5)
+    raises("userns_fd: expected a descriptor", sys.mount_setattr, sys.AT_FDCWD, "/nope", 0, { 0, 0, 0 })
+    raises("expected an integer", sys.mount_setattr, sys.AT_FDCWD, "/nope", 0, { 0, "x", 0, 0 })
     local refused = support.is_root() and sys.ENOENT or sys.EPERM
     fails("move_mount a descriptor to /nope: " .. sys.strerror(refused), refused,
       sys.move_mount(0, "", sys.AT_FDCWD, "/nope", sys.MOVE_MOUNT_F_EMPTY_PATH))

@@ -57,7 +57,7 @@ static void place(struct packed *packed, struct image *image, char *steps, uint6
 @tparam table settings `fork`: how many of its steps casulo-init walks itself, where a child walks the others (all: it becomes the
 command); `report` (required): the descriptor that a record goes to when the command is started, or cannot be; at the other end of
 the next one, a byte ends the command (SIGKILL), stops it (SIGSTOP) or lets it outlive its caller (any other); `watches`: whether
-the one after that stands for the caller, with which the command is to end; `is_init`: whether it is PID 1; `grace`: milliseconds
+the command is to end with the caller, its parent; `is_init`: whether it is PID 1; `grace`: milliseconds
 between TERM and KILL for what is left when the command has ended (0)
 @treturn string
 */
@@ -72,9 +72,10 @@ static int sys_image(lua_State *L) {
   image.report = (int)setting(L, "report", 0, INT_MAX - 2, -1);
   luaL_argcheck(L, image.report >= 0, 2, "report: expected an integer");
   image.control = image.report + 1;
+  image.caller = -1;
   image.grace = setting(L, "grace", 0, INT_MAX, 0);
   lua_getfield(L, 2, "watches");
-  image.caller = lua_toboolean(L, -1) ? image.report + 2 : -1;
+  image.watches = lua_toboolean(L, -1);
   lua_getfield(L, 2, "is_init");
   image.is_init = lua_toboolean(L, -1);
   luaL_Buffer buffer;

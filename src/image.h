@@ -16,7 +16,8 @@ struct image {
   int report;   /* the descriptor that the record and the results go to when the command is started, or cannot be */
   int control;  /* the next one, whose other end the caller has: a byte is SIGKILL or SIGSTOP for the command, or lets it outlive the
                    caller; -1 when that has come */
-  int caller;   /* the one after that, or -1: when the process that it stands for has ended, the command is killed */
+  int watches;  /* when its parent, the caller, has ended, the command is killed */
+  int caller;   /* the descriptor that stands for that one, opened by itself; -1 before */
   int is_init;  /* PID 1: it ends the others when the command has ended */
   int64_t grace; /* milliseconds between TERM and KILL for them */
   struct program program;

@@ -143,12 +143,30 @@ static int sys_fsmount(lua_State *L) {
   return sys_descriptor(L, descriptor, mount_fd, err, "fsmount");
 }
 
+/* { attr_set, attr_clr, propagation, userns_fd }, which is struct mount_attr */
+static void mount_attr_of(lua_State *L, int index, uint64_t attributes[4]) {
+  int fd;
+  for (int i = 0; i < 3; i++) {
+    lua_Integer value = 0;
+    lua_rawgeti(L, index, i + 1);
+    const char *wrong = integer_of(L, -1, 0, INT64_MAX, &value);
+    if (wrong) luaL_argerror(L, index, wrong);
+    attributes[i] = (uint64_t)value;
+    lua_pop(L, 1);
+  }
+  lua_rawgeti(L, index, 4);
+  luaL_argcheck(L, fd_of(L, -1, &fd), index, "userns_fd: expected a descriptor, file or integer");
+  lua_pop(L, 1);
+  attributes[3] = (uint64_t)fd;
+}
+
 /*** Sets attributes of a mount.
 @function mount_setattr
 @tparam descriptor dirfd or AT_FDCWD
 @tparam string path
 @tparam integer flags AT_EMPTY_PATH, AT_RECURSIVE
-@tparam string attributes struct mount_attr: four 64-bit integers, attr_set, attr_clr, propagation, userns_fd
+@tparam string|table attributes struct mount_attr: four 64-bit integers, attr_set, attr_clr, propagation, userns_fd; or a list of
+them, in which the last is a descriptor
 @see mount_setattr(2)
 */
 static int sys_mount_setattr(lua_State *L) {
@@ -156,10 +174,16 @@ static int sys_mount_setattr(lua_State *L) {
   int dirfd = arg_fd(L, 1);
   const char *path = arg_string(L, 2);
   unsigned flags = arg_uint(L, 3);
-  size_t size;
-  luaL_checktype(L, 4, LUA_TSTRING);
-  const char *attributes = lua_tolstring(L, 4, &size);
-  luaL_argcheck(L, size >= MOUNT_ATTR_SIZE_VER0, 4, "struct mount_attr has 32 bytes or more");
+  uint64_t made[4];
+  const char *attributes = (const char *)made;
+  size_t size = sizeof made;
+  if (lua_istable(L, 4)) {
+    mount_attr_of(L, 4, made);
+  } else {
+    luaL_argexpected(L, lua_type(L, 4) == LUA_TSTRING, 4, "string or table");
+    attributes = lua_tolstring(L, 4, &size);
+    luaL_argcheck(L, size >= MOUNT_ATTR_SIZE_VER0, 4, "struct mount_attr has 32 bytes or more");
+  }
   int result = (int)syscall(SYS_mount_setattr, dirfd, path, flags, attributes, size), err = errno;
   return sys_status(L, result, err, "mount_setattr %s", *path ? path : "of a descriptor");
 }

@@ -30,16 +30,18 @@ local function parse_bind(description, text)
 end
 
 local TRUTH = { ["true"] = true, ["false"] = false }
+local SWITCHES = { readonly = true, nosuid = true, nodev = true, noexec = true, recursive = true, idmap = true }
+local NUMBERS = { hidepid = true, uid = true, gid = true }
 
 local function parse_mount(description, text)
   local mount = {}
   for item in text:gmatch "[^,]+" do
     local name, value = item:match "^(%w+)=(.*)$"
     if value == nil then name, value = item, true
-    elseif require "casulo.recipes.mounts".ATTRIBUTES[name] and TRUTH[value] ~= nil then value = TRUTH[value] end
-    mount[name] = value
+    elseif SWITCHES[name] and TRUTH[value] ~= nil then value = TRUTH[value]
+    elseif NUMBERS[name] then value = math.tointeger(tonumber(value)) or value end
+    if name == "lower" then append(mount, name, value) else mount[name] = value end
   end
-  mount.hidepid = mount.hidepid and math.tointeger(tonumber(mount.hidepid)) or mount.hidepid
   append(description, "mounts", mount)
 end
 
@@ -58,6 +60,8 @@ end
 -- Each option: its name, its value (nil for a switch), what it does to the description, what it is for.
 local OPTIONS = {
   { "--rootfs", "DIR", function(d, v) d.rootfs = v end, "the directory that becomes /" },
+  { "--host", nil, function(d) d.rootfs = { type = "host" } end, "the host's own system as /, read-only" },
+  { "--writable", "PATH", function(d, v) append(d, "writable", v) end, "with --host: what of it may be written" },
   { "--hostname", "NAME", function(d, v) d.hostname = v end, "the container's hostname" },
   { "--bind", "SOURCE:TARGET[:ro]", parse_bind, "show a file or directory of the host inside" },
   { "--tmpfs", "TARGET", function(d, v) append(d, "mounts", { type = "tmpfs", target = v }) end, "a file system in memory" },
@@ -164,15 +168,21 @@ local function unlist_shared(namespaces)
   end
 end
 
+local function add_writable(root, writable)
+  if writable and type(root) ~= "table" then mistake "--writable: it goes with --host" end
+  if writable then root.writable = writable end
+end
+
 -- The container that the words of run and explain describe.
 local function container_of(arguments)
   local description, file, command = cli.parse(arguments, OPTIONS)
   description.command = command
+  description.writable = add_writable(description.rootfs, description.writable)
   if file then
     description = merge(load_file(file, description.rootfs), description)
     unlist_shared(description.namespaces)
   elseif not description.rootfs then
-    mistake "expected a FILE.lua or --rootfs DIR (see --help)"
+    mistake "expected a FILE.lua, --rootfs DIR or --host (see --help)"
   end
   return require "casulo.container".new(description)
 end
@@ -228,7 +238,8 @@ end
 
 -- What each does, its words, what help says, its options. What has to do with names is in a module of its own.
 local COMMANDS = {
-  run = { run, "FILE.lua [options] [-- COMMAND…]\n       casulo run --rootfs DIR [options] [-- COMMAND…]",
+  run = { run, "FILE.lua [options] [-- COMMAND…]\n       casulo run --rootfs DIR [options] [-- COMMAND…]\n"
+    .. "       casulo run --host [--writable PATH]… [options] -- COMMAND…",
     "Runs a container in the foreground. FILE returns a description or a container.\n"
       .. "Exits with the command's own status; 128+n when signal n ended it; 125 when casulo failed,\n"
       .. "126 when the command cannot be executed, 127 when it is not found.", OPTIONS },

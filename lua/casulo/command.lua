@@ -84,29 +84,34 @@ end
 -- @treturn table steps
 function command.filtered(checked) return checked.filter and seccomp.filter(checked.filter) or {} end
 
---- The steps to what the command may do and where it stands. What it has come from here is whole: nothing of the caller's
--- rights is inherited.
+local EXACTLY = "exactly these capabilities are left, and to no program are any passed on that were not asked for"
+
+--- The steps to what the command may do and where it stands. All of it is set, and nothing of the caller's rights inherited.
 -- @tparam table checked of `casulo.description`
 -- @tparam table host facts
 -- @tparam table rearm steps that ask again to die with another process: the kernel forgets it when the ids change
 -- @tparam[opt] integer bounding the capabilities that can be had, a bit each; all that the kernel knows
--- @treturn table steps
--- @see capabilities(7)
+-- @treturn table steps up to the ids of its user, and to all that another user than root loses by executing a program
+-- @treturn table the further ones. Root has its capabilities until then: without them, an equal of it could trace this process while
+--   it shares its caller's memory
+-- @see capabilities(7), ptrace(2)
 function command.rights(checked, host, rearm, bounding)
   bounding = bounding or capabilities.all(host)
   local set, is_root = capabilities.of(checked)
   set = set & bounding
-  local passed_on = is_root and 0 or set -- root needs no hand-over: it has what the bounding set lets it
+  local bound, last = privileges.bound(set, bounding), checked.no_new_privs and privileges.no_new_privs() or {}
+  local place = { life.cwd(checked.cwd), checked.umask ~= 18 and life.umask(checked.umask) or {} }
+  if is_root then -- to whom its bounding set gives them again when it executes the command
+    return user_steps(checked, host, rearm), { bound, privileges.have(set, 0, EXACTLY), last, place }
+  end
   return {
-    privileges.bound(set, bounding),
-    passed_on ~= 0 and privileges.keep() or {},
+    bound,
+    set ~= 0 and privileges.keep() or {},
     user_steps(checked, host, rearm),
-    privileges.have(set, passed_on, "exactly these capabilities are left, and to no program are any passed on that were not asked for"),
-    passed_on ~= 0 and privileges.pass_on(set) or {},
-    checked.no_new_privs and privileges.no_new_privs() or {},
-    life.cwd(checked.cwd),
-    checked.umask ~= 18 and life.umask(checked.umask) or {},
-  }
+    privileges.have(set, set, EXACTLY),
+    set ~= 0 and privileges.pass_on(set) or {},
+    last,
+  }, place
 end
 
 -- What holds for the command, and not for a casulo-init that starts it. The limits come last of all: with the memory, the caller
@@ -115,7 +120,7 @@ local function restrictions(checked, host)
   local steps = {}
   if checked.landlock then
     local landlock = require "casulo.recipes.landlock".restrict(checked.landlock, host.landlock_abi)
-    if landlock[1] then steps = { require "casulo.recipes.privileges".no_new_privs(), landlock } end
+    if landlock[1] then steps = { checked.no_new_privs and {} or privileges.no_new_privs(), landlock } end
   end
   if checked.rlimits then steps[#steps + 1] = require "casulo.recipes.rlimits".set(checked.rlimits) end
   return steps

@@ -94,7 +94,9 @@ end
 -- Whoever is another than root inside loses, by executing casulo-init, the capabilities that further steps need.
 local function is_root_inside(checked) return not checked.new.user or require "casulo.idmap".first(checked.uid_map) == 0 end
 
--- Through casulo-init: as PID 1 of its own, or to wait for the caller's word.
+-- Through casulo-init: as PID 1 of its own, to wait for the caller's word, and in any case with memory, an executable and descriptors
+-- in which nothing of the host is. Who executes the command is looked at by the root: its links, the first line of its scripts and its
+-- programs may name /proc/self/exe, and what runs is then the caller's own program, with the root's libraries, and open to be written.
 local function handed_over(checked, host, variant, own_steps)
   local handover = require "casulo.handover"
   local numbers = handover.numbers(variant.fds)
@@ -113,14 +115,14 @@ function container.plan(checked, host, variant)
   local steps, with_caller = surroundings(checked, host, variant)
   local control = variant.tty and require "casulo.recipes.terminal".control() or {}
   local by_init = checked.init and is_root_inside(checked)
-  local rights = command.rights(checked, host, by_init and {} or with_caller "the kernel forgets that request when the ids change")
-  local own = { checked.init and life.session() or {}, control, by_init and rights or {}, command.exec(checked, host) }
+  local rights, further = command.rights(checked, host, by_init and {} or with_caller "the kernel forgets that request when the ids change")
+  local own = { checked.init and life.session() or {}, control, by_init and rights or {}, further, command.exec(checked, host) }
   return plan.new {
     steps,
     by_init and {} or rights,
     life.clean(),
     life.streams(variant), -- after the last use of what the caller has open in their place
-    (checked.init or variant.gate) and handed_over(checked, host, variant, own) or own,
+    handed_over(checked, host, variant, own),
   }
 end
 
@@ -132,11 +134,8 @@ function container.new(raw)
   local host = require "casulo.host"
   local ok, checked = description.try(description.check, raw, host)
   if not ok then error(checked, 2) end
-  for _, mount in ipairs(checked.mounts) do
-    if mount.type == "bind" then mount.is_file = host.is_file(mount.source) end
-  end
-  require "casulo.masking".settle(checked, host)
-  checked.filter = command.filter(checked)
+  local asked, wrong = description.try(description.ask, checked, raw, host)
+  if not asked then error(wrong, 2) end
   local copy = {}
   for name, value in pairs(raw) do copy[name] = value end
   return setmetatable({ raw = copy, checked = checked, host = host, jobs = {} }, Container)
@@ -217,7 +216,9 @@ end
 local function record_of(self, pid)
   local record = require "casulo.exec".record(self)
   record.pid = pid
-  if record.rootfs:sub(1, 1) ~= "/" then record.rootfs = ("%s/%s"):format(sys.readlink "/proc/self/cwd" or ".", record.rootfs) end
+  if self.checked.root.path and record.rootfs:sub(1, 1) ~= "/" then
+    record.rootfs = ("%s/%s"):format(sys.readlink "/proc/self/cwd" or ".", record.rootfs)
+  end
   return record
 end
 
@@ -248,6 +249,8 @@ local function start(self, options, call)
     settings.job = prepared(self, settings)
     if options == nil and not gate then self.defaults = settings end
   end
+  local refused = require "casulo.descriptors".refuse_inherited(settings)
+  if refused then return nil, require "casulo.failure".new { message = refused } end
   if settings.name then return start_named(self, settings) end
   return require "casulo.process".start(settings)
 end

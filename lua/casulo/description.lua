@@ -8,20 +8,12 @@
 
 local capabilities = require "casulo.capabilities"
 local check = require "casulo.check"
-local mounts = require "casulo.recipes.mounts"
 local PRIVILEGE_FIELDS = require "casulo.privilege_fields"
 local RUN_FIELDS = require "casulo.run_fields"
 
 local description = {}
 
 local shown, wrong, unknown = check.shown, check.wrong, check.unknown
-
-local function check_rootfs(value, path)
-  if value == nil then error(path .. ": required: a directory, or what a function of casulo.rootfs returns", 0) end
-  check.string(value, path)
-  if value == "" then wrong(path, "a directory", value) end
-  return value
-end
 
 local function check_command(value, path)
   local command = check.list(value, path, check.string)
@@ -100,55 +92,6 @@ local function check_namespaces(value, path, host)
   return new, joined
 end
 
-local MOUNT_TYPES = { -- the fields of each, beside type, target and the attributes
-  bind = { source = true }, tmpfs = { size = true, mode = true },
-  proc = { hidepid = true }, sysfs = {}, devpts = {}, mqueue = {}, cgroup2 = {},
-}
-
-local function mount_fields(kind)
-  local fields = { type = true, target = true }
-  for name in pairs(mounts.ATTRIBUTES) do fields[name] = true end
-  for name in pairs(MOUNT_TYPES[kind]) do fields[name] = true end
-  return fields
-end
-
-local function check_size(value, path)
-  if math.type(value) == "integer" and value > 0 then return ("%d"):format(value) end
-  if type(value) == "string" and value:find "^%d+[kmgKMG%%]?$" and value:find "[1-9]" then return value end
-  wrong(path, 'bytes, or a string such as "64m"', value)
-end
-
-local function check_mode(value, path)
-  if math.type(value) == "integer" and value >= 0 and value <= 4095 then return ("%o"):format(value) end
-  if type(value) == "string" and value:find "^[0-7][0-7]?[0-7]?[0-7]?$" then return value end
-  wrong(path, 'permission bits, or a string of octal digits such as "1777"', value)
-end
-
-local HIDEPID = { [0] = true, true, true, [4] = true }
-local function check_hidepid(value, path)
-  if math.type(value) ~= "integer" or not HIDEPID[value] then wrong(path, "0, 1, 2 or 4", value) end
-  return value
-end
-
-local function check_mount(value, path)
-  if type(value) ~= "table" then wrong(path, "a table", value) end
-  if not MOUNT_TYPES[value.type] then unknown(path .. ".type", "mount type", value.type, MOUNT_TYPES) end
-  check.table(value, path, mount_fields(value.type))
-  local mount = { type = value.type, target = check.absolute(value.target, path .. ".target") }
-  if mount.target == "/" then error(path .. ".target: / is the root itself (see rootfs)", 0) end
-  for name in pairs(mounts.ATTRIBUTES) do
-    if value[name] ~= nil then mount[name] = check.boolean(value[name], ("%s.%s"):format(path, name)) end
-  end
-  if value.type == "bind" then
-    mount.source = check.string(value.source, path .. ".source")
-    if mount.source == "" then wrong(path .. ".source", "a path", mount.source) end
-  end
-  if value.size ~= nil then mount.size = check_size(value.size, path .. ".size") end
-  if value.mode ~= nil then mount.mode = check_mode(value.mode, path .. ".mode") end
-  if value.hidepid ~= nil then mount.hidepid = check_hidepid(value.hidepid, path .. ".hidepid") end
-  return mount
-end
-
 local function check_range(value, path)
   local range = check.list(value, path, function(item, inner) return check.id(item, inner) end)
   if #range ~= 3 or range[3] < 1 then error(path .. ": expected { container, host, count }", 0) end
@@ -189,17 +132,17 @@ end
 
 -- Fields that stand for themselves; the others depend on each other or on the host.
 local FIELDS = {
-  rootfs = check_rootfs, command = check_command, env = check_env, cwd = check.absolute,
+  command = check_command, env = check_env, cwd = check.absolute,
   inherit_env = function(value, path) return check.list(value, path, check.string) end,
   umask = function(value, path) return check.integer(value, path, 0, 511) end,
   hostname = check.name, domainname = check.name, readonly = check.boolean, standard_mounts = check.boolean,
-  mounts = function(value, path) return check.list(value, path, check_mount) end,
+  mounts = function(value, path) return check.list(value, path, require "casulo.mount_fields".check) end,
   network = check_network, init = check_init,
   user = check_user, uid_map = description.id_map, gid_map = description.id_map,
   landlock = function(value, path) return require "casulo.landlock_fields".check(value, path) end,
   rlimits = function(value, path) return require "casulo.rlimit_fields".check(value, path) end,
 }
-local KNOWN = { namespaces = true }
+local KNOWN = { namespaces = true, rootfs = true }
 for name in pairs(FIELDS) do KNOWN[name] = true end
 for name in pairs(RUN_FIELDS) do KNOWN[name] = true end
 for name in pairs(PRIVILEGE_FIELDS) do KNOWN[name] = true end
@@ -328,12 +271,12 @@ end
 --- Checks a whole description.
 -- @tparam table raw
 -- @tparam table host facts of this host
--- @treturn table the description with its defaults; `new` and `joined` stand for `namespaces`
+-- @treturn table the description with its defaults; `new` and `joined` stand for `namespaces`, and `root` for `rootfs`
 function description.check(raw, host)
   local path = "container"
   check.table(raw, path, KNOWN)
   local checked = { command = { "/bin/sh" }, env = {}, cwd = "/", umask = 18, mounts = {}, standard_mounts = true, no_new_privs = true }
-  check_rootfs(raw.rootfs, path .. ".rootfs")
+  checked.root = require "casulo.root_fields".check(raw.rootfs, path .. ".rootfs")
   check_each(raw, path, FIELDS, checked)
   check_each(raw, path, RUN_FIELDS, checked)
   check_each(raw, path, PRIVILEGE_FIELDS, checked)
@@ -346,11 +289,29 @@ function description.check(raw, host)
     checked.new.net = nil
   end
   check_consistency(checked, path, raw)
+  local has_mounts = checked.mounts[1] or checked.root.idmap
+  checked.any_idmap = has_mounts and require "casulo.mount_fields".any_idmap(checked)
   if checked.new.user then require "casulo.idmap".settle(checked, path, host) end
   checked.available = capabilities.available(checked, host)
   capabilities.check(checked, path)
   description.settle_limits(checked, path, host)
+  if has_mounts then require "casulo.mount_fields".check_together(checked, path, host) end
   return checked
+end
+
+--- Asks the host what a checked description leaves to be known of it, such as whether a file or a directory is bound in.
+-- Raises what is wrong.
+-- @tparam table checked what `check` returns
+-- @tparam table raw what it was made of
+-- @tparam table host facts
+function description.ask(checked, raw, host)
+  local path = "container"
+  for i, mount in ipairs(checked.mounts) do
+    require "casulo.mount_fields".ask(mount, ("%s.mounts[%d]"):format(path, i), host)
+  end
+  if checked.root.type == "host" then require "casulo.host_tree".fill_in(checked, raw, path, host) end
+  require "casulo.masking".settle(checked, host)
+  checked.filter = require "casulo.command".filter(checked)
 end
 
 return description

@@ -26,6 +26,22 @@ function descriptors.set_aside(descriptor)
   return copy
 end
 
+local STREAMS = { "stdin", "stdout", "stderr" }
+
+--- Looks at the standard streams that a container would inherit. A directory among them would be a way out: fchdir(2) goes there,
+-- and .. leads on to the host's root. Who gives one on purpose names it, among `fds`.
+-- @tparam table settings of a run
+-- @treturn ?string what is wrong
+function descriptors.refuse_inherited(settings)
+  if settings.tty then return nil end
+  for i, name in ipairs(STREAMS) do
+    local found = (settings[name] or "inherit") == "inherit" and sys.fstat(i - 1)
+    if found and found.mode & sys.S_IFMT == sys.S_IFDIR then
+      return ('%s: it is a directory of the host, from which .. leads to all others; give "null", a file or a pipe'):format(name)
+    end
+  end
+end
+
 --- Waits until one of some entries is ready, or the time is over.
 -- @tparam table entries as for `sys.poll`; flows are such entries
 -- @tparam integer milliseconds -1 for no end

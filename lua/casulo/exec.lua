@@ -72,7 +72,7 @@ local function before(values, numbers, target, detach)
 end
 
 local PASSED = {
-  container = "what stands for the container", caller = "and for who asked for the command", root = "its root",
+  container = "what stands for the container", root = "its root",
   terminal_socket = "the way for a terminal",
 }
 
@@ -93,11 +93,13 @@ local function join_cgroups(target, numbers)
   return steps
 end
 
-local KEPT = { caller = true, terminal_socket = true } -- one by casulo-init, the other by its child, until the terminal is there
+-- Kept by the child of casulo-init, until the terminal is there.
+local KEPT = { terminal_socket = true }
 
 -- What casulo-init does itself: it goes in, and lets go of what leads out.
-local function enter(checked, target, values, numbers, tty)
-  local function rearm(why) return numbers.caller and life.die_with(numbers.caller, why) or {} end
+local function enter(checked, target, values, numbers, variant)
+  local tty = variant.tty
+  local function rearm(why) return variant.detach and {} or life.die_with_parent(target.caller, why) end
   local closing = {}
   for _, name in ipairs(values) do
     if not KEPT[name] then closing[#closing + 1] = { "close", numbers[name], why = "nothing of the outside goes along" } end
@@ -123,6 +125,7 @@ end
 -- What the child of casulo-init does, in sight of the container.
 local function become_command(checked, host, bounding, tty, numbers)
   local function die_with_init(why) return life.die_with(ref "casulo-init", why) end
+  local rights, further = command.rights(checked, host, die_with_init "the kernel forgets that request when the ids change", bounding)
   return {
     die_with_init "when casulo-init dies, which stands for this process, it dies too",
     life.session(),
@@ -131,13 +134,13 @@ local function become_command(checked, host, bounding, tty, numbers)
       { "close", numbers.terminal_socket, why = "which the command has no use for" },
       life.streams { tty = tty }, terminal.control(),
     } or {},
-    command.rights(checked, host, die_with_init "the kernel forgets that request when the ids change", bounding),
+    rights, further,
     command.exec(checked, host),
   }
 end
 
 local function plan_of(target, checked, variant)
-  local values, host = variant.detach and { "container" } or { "caller", "container" }, target.host
+  local values, host = { "container" }, target.host
   if host.root == "initramfs" then values[#values + 1] = "root" end
   for i in ipairs(target.cgroups) do values[#values + 1] = "cgroup " .. i end
   if variant.tty then values[#values + 1] = "terminal_socket" end
@@ -154,7 +157,8 @@ local function plan_of(target, checked, variant)
     life.streams(stdio),
     pass(values, numbers),
     handover.steps {
-      init = enter(checked, target, values, numbers, variant.tty), command = become_command(checked, host, target.bounding, variant.tty, numbers),
+      init = enter(checked, target, values, numbers, variant),
+      command = become_command(checked, host, target.bounding, variant.tty, numbers),
       stays = true, watches = not variant.detach, numbers = numbers, host = host,
     },
   }, numbers
@@ -194,6 +198,7 @@ local function ended() return failure.new { message = "exec: the container has e
 
 -- What must be known of the container's first process, beside its description. → true, or nil and an error
 local function look_at(target)
+  target.caller = sys.getpid()
   target.rights = rights_of(target.pid)
   target.own_rights = rights_of "self"
   if target.checked.new.user then -- which gives all of them
@@ -212,6 +217,8 @@ local function look_at(target)
 end
 
 local function start(target, settings)
+  local refused = require "casulo.descriptors".refuse_inherited(settings)
+  if refused then return nil, failure.new { message = refused } end
   local ok, err = look_at(target)
   if not ok then return nil, err end
   local variant = container.variant(settings)
@@ -276,7 +283,7 @@ function exec.record(box)
   local landlock = checked.landlock and require "casulo.landlock_fields".record(checked.landlock)
   local limits = checked.rlimits and require "casulo.rlimit_fields".record(checked.rlimits)
   return {
-    command = checked.command, rootfs = checked.rootfs, cwd = checked.cwd, umask = checked.umask, user = checked.user,
+    command = checked.command, rootfs = checked.root.path or checked.root.type, cwd = checked.cwd, umask = checked.umask, user = checked.user,
     env = command.env_list(command.given_env(checked)), namespaces = names_of(checked.new), joined = names_of(checked.joined),
     uid_map = checked.uid_map, gid_map = checked.gid_map, own_maps = checked.own_maps,
     denies_setgroups = checked.denies_setgroups, init = checked.init and true or false,

@@ -11,6 +11,7 @@ local explain = {}
 local WIDEST = 100 -- a call that is longer pushes its reason to the right
 
 local LONGEST = 24 -- items of a list
+local LONGEST_TEXT = 200 -- bytes of what is written
 
 local function is_ref(value) return type(value) == "table" and value.ref end
 
@@ -80,6 +81,7 @@ local function descriptor(value)
 end
 local function with_length(value)
   if value:sub(1, 4) == "\127ELF" then return ("[/* casulo-init */], %d"):format(#value) end
+  if #value > LONGEST_TEXT then return ("%s…, %d"):format(quoted(value:sub(1, LONGEST_TEXT)), #value) end
   return ("%s, %d"):format(quoted(value), #value)
 end
 local function list(value)
@@ -124,12 +126,15 @@ local disposition = one_of("SIG_", "^SIG_[DI]")
 
 local attribute_bits, mount_bits = flags "MOUNT_ATTR_", flags "MS_"
 local function attribute_set(value)
-  if type(value) ~= "string" or #value < 32 then return quoted(value) end
-  local set, clear, propagation = string.unpack("=I8I8I8", value)
+  if type(value) ~= "table" and (type(value) ~= "string" or #value < 32) then return quoted(value) end
+  local set, clear, propagation, user_namespace
+  if type(value) == "table" then set, clear, propagation, user_namespace = table.unpack(value, 1, 4)
+  else set, clear, propagation = string.unpack("=I8I8I8", value) end
   local parts = { set ~= 0 and "attr_set=" .. attribute_bits(set) or nil }
   if clear ~= 0 then parts[#parts + 1] = "attr_clr=" .. attribute_bits(clear) end
   if propagation ~= 0 then parts[#parts + 1] = "propagation=" .. mount_bits(propagation) end
-  return ("{%s}, %d"):format(table.concat(parts, ", "), #value)
+  if user_namespace then parts[#parts + 1] = "userns_fd=" .. descriptor(user_namespace) end
+  return ("{%s}, 32"):format(table.concat(parts, ", "))
 end
 
 local interface_bits = flags "IFF_"

@@ -63,7 +63,7 @@ local function file_steps(image, above, host)
 end
 
 -- What comes before the command is executed: these were only for casulo-init.
-local function withdraw(numbers, stays, watches)
+local function withdraw(numbers, stays)
   local function drop(number, why)
     if stays then return { "close", number, why = why } end
     return { "fcntl", number, sys.F_SETFD, sys.FD_CLOEXEC, why = why } -- they are still needed if the exec fails
@@ -71,20 +71,19 @@ local function withdraw(numbers, stays, watches)
   return {
     drop(numbers.report, "casulo's own pipes are not the command's"),
     drop(numbers.control, "nor is this one"),
-    watches and drop(numbers.caller, "nor what stands for the caller") or {},
   }
 end
 
 --- The steps of a hand-over, to stand last in a plan.
 -- @tparam table settings `init`, `command`: steps; `stays`: whether casulo-init stays to look after the command, or becomes it;
---   `watches`: whether the command is to end with the process that the first further value stands for, `caller`; `is_init`:
---   whether it is PID 1; `grace`: seconds; `numbers`: of `handover.numbers`; `host`: facts
+--   `watches`: whether the command is to end with the caller; `is_init`: whether it is PID 1; `grace`: seconds;
+--   `numbers`: of `handover.numbers`; `host`: facts
 -- @treturn table steps
 -- @see memfd_create(2), execveat(2)
 function handover.steps(settings)
   local numbers = settings.numbers
   local init = in_phase("init", settings.init)
-  local command = in_phase("command", { withdraw(numbers, settings.stays, settings.watches), settings.command })
+  local command = in_phase("command", { withdraw(numbers, settings.stays), settings.command })
   local all = table.move(command, 1, #command, #init + 1, table.move(init, 1, #init, 1, {}))
   local image = sys.image(sys.program(all), {
     fork = settings.stays and #init or #all, report = numbers.report, watches = settings.watches,

@@ -42,6 +42,41 @@ function CALLS.open_tree(err)
   end
   if err.errno == sys.ENOTDIR then return is_root and "rootfs: expected a directory" or nil end
   if err.errno == sys.EACCES then return "the caller may not reach it" end
+  if err.errno == sys.EINVAL and err.args[3] & sys.AT_RECURSIVE == 0 then
+    return "something is mounted below it, which a user namespace may not uncover: it can be bound recursively only, and be no layer of an overlay"
+  end
+end
+
+-- What the file system of a path is called, by the device that both have.
+local function filesystem_of(path)
+  local found = sys.stat(path)
+  if not found then return "its file system" end
+  local device = ("%d:%d"):format(found.dev >> 8 & 0xfff, found.dev & 0xff | found.dev >> 12 & ~0xff)
+  for line in io.lines "/proc/self/mountinfo" do
+    local type = line:match(("^%%d+ %%d+ %s .* %%- (%%S+)"):format(device))
+    if type then return type end
+  end
+  return "its file system"
+end
+
+function CALLS.mount_setattr(err)
+  local source = type(err.args[4]) == "table" and err.args[4].source
+  if not source then return nil end
+  if err.errno == sys.EINVAL then
+    return ("idmap: %s, or what is mounted below it (recursive = false leaves that out), is of a file system whose owners cannot be mapped: %s")
+      :format(source, filesystem_of(source))
+  end
+  if err.errno == sys.EPERM then return "idmap: only root of the user namespace in which a file system was mounted may map its owners" end
+end
+function CALLS.fsopen(err)
+  if err.errno == sys.ENODEV then return ("the kernel has no %s, or only root can load it: modprobe %s"):format(err.args[1], err.args[1]) end
+end
+function CALLS.fsconfig(err)
+  local key = err.args[3]
+  if err.errno == sys.ENOENT and (key == nil or key == "upperdir" or key == "workdir") then return "upper or work: there is no such directory" end
+  if err.errno == sys.EINVAL and key == nil then
+    return "an overlay wants as upper and work two directories of one file system, neither in the other, which knows extended attributes"
+  end
 end
 function CALLS.mount(err, host)
   if err.errno == sys.EINVAL and err.args[2] == "/" then return obstacles.chroot() end
@@ -73,6 +108,10 @@ function CALLS.openat(err)
 end
 function CALLS.chdir(err)
   if err.errno == sys.ENOENT then return "there is no such directory where this process is: in the container, for cwd" end
+end
+function CALLS.openat2(err)
+  if err.errno == sys.ELOOP then return "too many links, or one of /proc to an open file or another root, which is never followed" end
+  if err.step.as == "working directory" then return CALLS.chdir(err) end
 end
 function CALLS.execve(err)
   local name = err.args[2][1]

@@ -9,6 +9,7 @@
 -- * `root`: what `/` is: `"mount"`, or `"initramfs"`, from which nobody can pivot away
 -- * `has_tty_group`: whether group 5, tty, stands for anyone in the caller's user namespace
 -- * `may_setgroups`: whether that namespace allows setgroups
+-- * `in_user_namespace`: whether the caller is in another user namespace than the first
 -- * `term`: the caller's TERM
 -- * `has_memfd_exec`: whether memfd_create knows MFD_EXEC
 -- * `capabilities`: the permitted capabilities of the caller, a bit each, as they are now
@@ -17,6 +18,9 @@
 -- * `rlimits`: the caller's limits of resources, as they are now: by name, `{ soft =, hard = }`
 -- * `last_capability`: the number of the last one that the kernel knows
 -- * `is_file(path)`: whether a path is something other than a directory; nil where there is nothing
+-- * `is_device(path)`: likewise, a device
+-- * `propagates(path)`: whether the mount that it lies in tells others of mounts in it, "shared", or only hears of theirs, "slave"; or
+--   neither, false; nil where there is nothing
 --
 -- A table of the same shape takes its place in unit tests.
 -- @module casulo.host
@@ -77,6 +81,8 @@ function gather.root()
   return "mount"
 end
 
+function gather.in_user_namespace() return not read "/proc/self/uid_map":find "^%s*0%s+0%s+4294967295%s*$" end
+
 function gather.may_setgroups() return read "/proc/self/setgroups" ~= "deny\n" end
 
 function gather.has_tty_group()
@@ -99,13 +105,30 @@ function gather.landlock_is_off() return select(3, landlock_version()) == sys.EO
 
 function gather.last_capability() return math.tointeger(tonumber(read "/proc/sys/kernel/cap_last_cap")) or 40 end
 
-function gather.is_file()
-  return function(path)
-    local found = sys.stat(path)
-    if not found then return nil end
-    return found.mode & sys.S_IFMT ~= sys.S_IFDIR
+local function type_test(test)
+  return function()
+    return function(path)
+      local found = sys.stat(path)
+      if not found then return nil end
+      return test(found.mode & sys.S_IFMT)
+    end
   end
 end
+
+gather.is_file = type_test(function(type) return type ~= sys.S_IFDIR end)
+gather.is_device = type_test(function(type) return type == sys.S_IFCHR or type == sys.S_IFBLK end)
+
+-- The optional fields of its line say it; which line it is, a descriptor's own file says.
+local function propagation_of(path)
+  local opened <close> = sys.open(path, sys.O_PATH)
+  if not opened then return nil end
+  local id = read(("/proc/self/fdinfo/%d"):format(opened:fileno())):match "mnt_id:%s*(%d+)"
+  local fields = id and ("\n" .. read "/proc/self/mountinfo"):match(("\n%s %%d+ %%S+ %%S+ %%S+ %%S+ ([^\n]-)%%- "):format(id))
+  if not fields then return nil end
+  return fields:find "shared:" and "shared" or fields:find "master:" and "slave" or false
+end
+
+function gather.propagates() return propagation_of end
 
 return setmetatable({}, {
   __index = function(facts, name)

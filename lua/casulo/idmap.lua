@@ -93,7 +93,7 @@ end
 -- Who writes the maps, and whether setgroups is given up for it.
 local function settle_writer(checked, path, host)
   local own_gid = is_own(checked.gid_map, host.gid)
-  checked.own_maps = own_gid and is_own(checked.uid_map, host.uid)
+  checked.own_maps = own_gid and is_own(checked.uid_map, host.uid) and not checked.any_idmap -- which the caller must find written
   checked.maps_by_helper = not checked.own_maps and host.uid ~= 0
   checked.denies_setgroups = own_gid and (checked.own_maps or checked.maps_by_helper)
   if not checked.maps_by_helper then return end

@@ -10,77 +10,22 @@
 
 local detached = require "casulo.recipes.detached"
 local masking = require "casulo.masking"
+local mount_kinds = require "casulo.mount_kinds"
 local mounts = require "casulo.recipes.mounts"
 local plan = require "casulo.plan"
 local sys = require "casulo.sys"
 
-local NOSUID, NODEV, NOEXEC = sys.MOUNT_ATTR_NOSUID, sys.MOUNT_ATTR_NODEV, sys.MOUNT_ATTR_NOEXEC
-local SAFE = NOSUID | NODEV | NOEXEC
-
 local layout = {}
-
--- Each kind of mount → how it is made while the host is in sight. `name` is the value that will hold it.
-local MAKE = {}
-
-function MAKE.bind(name, mount)
-  return detached.clone_tree(name, mount.source, "what is bound in, while the host's tree is in sight", mount)
-end
-
-function MAKE.tmpfs(name, mount)
-  local settings = { { "mode", mount.mode or "1777", mount.mode_why or "who may write at its top" } }
-  if mount.size then settings[2] = { "size", mount.size, "as large as it may grow" } end
-  return detached.filesystem(name, "tmpfs", settings, mount.attributes | NOSUID | NODEV, mount.why or "a file system in memory")
-end
-
--- The kernel lets the owner of a user namespace mount what shows another namespace only if that is its own, too.
-function MAKE.proc(name, mount, checked)
-  if checked.new.user and not checked.new.pid then
-    return detached.clone_tree(name, "/proc", "the host's /proc: the PID namespace is the host's, too",
-      { readonly = mount.readonly, nosuid = true, nodev = true, noexec = true })
-  end
-  local settings = mount.hidepid and { { "hidepid", tostring(mount.hidepid), "users see no processes but their own" } } or {}
-  return detached.filesystem(name, "proc", settings, mount.attributes | SAFE,
-    "a /proc that shows the PID namespace of its maker; made while the host's is in sight, as the kernel asks in a user namespace")
-end
-
-function MAKE.sysfs(name, mount, checked)
-  if checked.new.user and not checked.new.net then
-    return detached.clone_tree(name, "/sys", "the host's /sys: the network namespace is the host's, too",
-      { readonly = true, nosuid = true, nodev = true, noexec = true })
-  end
-  return detached.filesystem(name, "sysfs", {}, mount.attributes | SAFE | sys.MOUNT_ATTR_RDONLY,
-    "a /sys that shows this network namespace; read-only, for it reaches the host's devices")
-end
-
-local function maps_tty_group(checked, host)
-  if not checked.new.user then return host.has_tty_group end
-  for _, range in ipairs(checked.gid_map) do
-    if range[1] <= 5 and 5 < range[1] + range[3] then return true end
-  end
-  return false
-end
-
-function MAKE.devpts(name, mount, checked, host)
-  local settings = {
-    { "ptmxmode", "0666", "everyone inside may open a new terminal" },
-    { "mode", "0620", "and its group may write to it, as write(1) does" },
-  }
-  if maps_tty_group(checked, host) then settings[3] = { "gid", "5", "that group is tty" } end
-  return detached.filesystem(name, "devpts", settings, mount.attributes | NOSUID | NOEXEC, "terminals of its own, numbered from 0")
-end
-
-function MAKE.mqueue(name, mount)
-  return detached.filesystem(name, "mqueue", {}, mount.attributes | SAFE, "the POSIX message queues of this IPC namespace")
-end
-
-function MAKE.cgroup2(name, mount)
-  return detached.filesystem(name, "cgroup2", {}, mount.attributes | SAFE, "the cgroups of this cgroup namespace")
-end
 
 local ATTACH_WHY = {
   proc = "ps shows what is here: only this container's processes", sysfs = "the kernel's devices, to look at",
-  devpts = "where terminals appear", bind = "the host's files in their place, found inside the container's root",
+  devpts = "where terminals appear", device = "the device in its place", file = "the file in its place",
+  bind = "the host's files in their place, found inside the container's root", overlay = "the overlay in its place",
 }
+
+-- What is cloned from the host's tree, before anything is mounted over it; what is made in a scratch place; what is no mount, but
+-- made in the tree.
+local IS_CLONED, IS_SCRATCHED, IS_MADE = { bind = true, device = true }, { overlay = true, file = true }, { directory = true, symlink = true }
 
 -- The mounts of the container in the order in which they are attached: the standard ones, then the description's.
 local function mount_list(checked)
@@ -101,7 +46,8 @@ local function mount_list(checked)
   for i, mount in ipairs(list) do
     -- the position keeps the names of the values apart, whatever the targets are
     local name = mount.name or ("mount %d %s"):format(i, mount.target)
-    list[i] = setmetatable({ is_standard = mount.name, name = name, attributes = mounts.attributes(mount) }, { __index = mount })
+    list[i] = setmetatable({ is_standard = mount.name, name = name, attributes = mounts.attributes(mount),
+      is_file = mount.is_file or mount.type == "file" }, { __index = mount })
   end
   return list
 end
@@ -130,7 +76,8 @@ end
 
 local function is_within(path, list, before)
   for i = 1, before - 1 do
-    if path:sub(1, #list[i].target + 1) == list[i].target .. "/" then return true end
+    local target = list[i].target
+    if not IS_MADE[list[i].type] and not list[i].is_file and path:sub(1, #target + 1) == target .. "/" then return true end
   end
   return false
 end
@@ -142,16 +89,39 @@ local function forget_below(target, made)
   end
 end
 
+-- What is there for a mount, or in place of one, in the root itself or, where it is nested, in an earlier mount.
+local function make_place(mount, made)
+  if mount.type == "directory" then
+    return detached.directory(mount.name, mount.target, mount.mode and tonumber(mount.mode, 8) or 493)
+  elseif mount.type == "symlink" then
+    return detached.symlink(mount.name, mount.target, mount.to)
+  elseif mount.is_standard then
+    return detached.mount_point(mount.target, mount.is_file, made)
+  end
+  return detached.mount_point_carefully(mount.name, mount.target, mount.is_file)
+end
+
+-- The places that lie in the root itself.
+local function make_places(list, made)
+  local steps = {}
+  for i, mount in ipairs(list) do
+    if not is_within(mount.target, list, i) then steps[#steps + 1] = make_place(mount, made) end
+  end
+  return steps
+end
+
+-- One mount in its place, which is made if it lies in an earlier one.
+local function attach_one(mount, made, is_nested)
+  local why = ATTACH_WHY[mount.type] or "the mount in its place"
+  local attach = mount.is_standard and detached.attach or detached.attach_carefully
+  return { is_nested and make_place(mount, made) or {}, attach(mount.name, mount.target, why) }
+end
+
 -- Inside the new root: first the places that lie in the root itself, so that it can be made read-only before anything
 -- else is attached to it; then the mounts, each with its place if that lies in an earlier one.
 local function attach_all(checked, list)
-  local steps, made = {}, {}
-  local function place(mount)
-    return detached.mount_point(mount.target, mount.is_file, made)
-  end
-  for i, mount in ipairs(list) do
-    if not is_within(mount.target, list, i) then steps[#steps + 1] = place(mount) end
-  end
+  local made = {}
+  local steps = { make_places(list, made) }
   if checked.readonly then
     steps[#steps + 1] = {
       { "mount_setattr", sys.AT_FDCWD, "/", sys.AT_RECURSIVE, mounts.attribute_set(sys.MOUNT_ATTR_RDONLY),
@@ -159,16 +129,38 @@ local function attach_all(checked, list)
     }
   end
   for i, mount in ipairs(list) do
-    local why, is_nested = ATTACH_WHY[mount.type] or "the mount in its place", is_within(mount.target, list, i)
-    if mount.is_standard then
-      if is_nested then steps[#steps + 1] = place(mount) end
-      steps[#steps + 1] = detached.attach(mount.name, mount.target, why)
-    else
-      steps[#steps + 1] = detached.attach_carefully(mount.name, mount.target, is_nested, mount.is_file, why)
+    local is_nested = is_within(mount.target, list, i)
+    if not IS_MADE[mount.type] then
+      steps[#steps + 1] = attach_one(mount, made, is_nested)
+      forget_below(mount.target, made)
+      if mount.devices then steps[#steps + 1] = attach_devices(made) end
+    elseif is_nested then
+      steps[#steps + 1] = make_place(mount, made)
     end
-    forget_below(mount.target, made)
-    if mount.devices then steps[#steps + 1] = attach_devices(made) end
   end
+  return steps
+end
+
+-- What comes from the host's tree, while that is in sight: first what is to hear of later mounts of the host, then the rest.
+local function clone_steps(checked, list)
+  local crossing, others = {}, {}
+  for _, mount in ipairs(list) do
+    local steps = detached.propagates(mount.propagation) and crossing or others
+    if IS_CLONED[mount.type] then steps[#steps + 1] = mount_kinds[mount.type](mount.name, mount) end
+    if mount.type == "overlay" then steps[#steps + 1] = require "casulo.recipes.overlay".clone_layers(mount.name, mount) end
+  end
+  return { crossing, mounts.private_mounts(), mount_kinds.clone_root(checked.root), others, checked.standard_mounts and make_devices() or {},
+    masking.from_host(checked, list) }
+end
+
+-- What is made in scratch places: overlays, and files with a content.
+local function scratch_steps(checked, list, host)
+  local steps, files = {}, {}
+  for _, mount in ipairs(list) do
+    if mount.type == "file" then files[#files + 1] = mount end
+    if mount.type == "overlay" then steps[#steps + 1] = mount_kinds.overlay(mount.name, mount, checked, host) end
+  end
+  if files[1] then steps[#steps + 1] = require "casulo.recipes.scratch".files(files) end
   return steps
 end
 
@@ -179,28 +171,26 @@ end
 -- @treturn plan
 -- @see mount_namespaces(7), pivot_root(2)
 function layout.steps(checked, host, become_root)
-  local list = mount_list(checked)
-  local root = checked.rootfs:gsub("/*$", "/") -- a directory, and nothing else, has a name that ends so
-  local steps = {
-    mounts.private_mounts(),
-    detached.clone_tree("root", root, "the tree that becomes /, while the host's is in sight"),
+  local list, is_initramfs = mount_list(checked), host.root == "initramfs"
+  local new = {}
+  for _, mount in ipairs(list) do
+    if not (IS_CLONED[mount.type] or IS_SCRATCHED[mount.type] or IS_MADE[mount.type]) then
+      new[#new + 1] = mount_kinds[mount.type](mount.name, mount, checked, host)
+    end
+  end
+  local cloned = checked.root.type == "directory"
+  return plan.of_recipes {
+    checked.any_idmap and detached.user_namespace() or {},
+    clone_steps(checked, list),
+    cloned and detached.attach_root(mount_kinds.directory(checked.root.path), is_initramfs) or {},
+    become_root,
+    scratch_steps(checked, list, host),
+    cloned and {} or { mount_kinds.make_root(checked.root, checked, host), detached.attach_root("/", is_initramfs) },
+    new, masking.made(checked, list),
+    detached.enter_root(is_initramfs),
+    attach_all(checked, list),
+    masking.steps(checked, list),
   }
-  local function step(item) steps[#steps + 1] = item end
-  for _, mount in ipairs(list) do
-    if mount.type == "bind" then step(MAKE.bind(mount.name, mount)) end
-  end
-  if checked.standard_mounts then step(make_devices()) end
-  step(masking.from_host(checked, list))
-  step(detached.attach_root(root, host.root == "initramfs"))
-  step(become_root)
-  for _, mount in ipairs(list) do
-    if mount.type ~= "bind" then step(MAKE[mount.type](mount.name, mount, checked, host)) end
-  end
-  step(masking.made(checked, list))
-  step(detached.enter_root(host.root == "initramfs"))
-  step(attach_all(checked, list))
-  step(masking.steps(checked, list))
-  return plan.of_recipes(steps)
 end
 
 return layout

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 
---- Root file systems on disk.
+--- Root file systems: those that are made on disk, and forms of `rootfs` in a description that need no tree, or more than one.
 -- @module casulo.rootfs
 
 local sys = require "casulo.sys"
@@ -190,5 +190,29 @@ function rootfs.busybox(path, options)
   if not ok then error(("rootfs.busybox: %s"):format(message), 2) end
   return path
 end
+
+local function of_type(type_name, fields)
+  if fields ~= nil and type(fields) ~= "table" then error(("rootfs.%s: expected a table of fields"):format(type_name), 3) end
+  local root = { type = type_name }
+  for name, value in pairs(fields or {}) do root[name] = value end
+  return root
+end
+
+--- An empty root in memory, into which mounts, directories, files and links are put.
+-- @tparam[opt] table fields `size`: bytes, or a string such as "16m"; `mode` (0755)
+-- @treturn table for `rootfs` in a description, which checks it
+-- @see tmpfs(5)
+function rootfs.tmpfs(fields) return of_type("tmpfs", fields) end
+
+--- Directories as one. They are only read; what is written goes to another, or is thrown away.
+-- @tparam table fields `lower`: a list of directories, the topmost first; `upper`, which takes what is written and is kept, and
+--   `work`, an empty directory of the same file system; or `size`: how much may be written in memory
+-- @treturn table for `rootfs` in a description, which checks it
+function rootfs.overlay(fields) return of_type("overlay", fields) end
+
+--- The host's own system, read-only, with /tmp, /run, /home and /root of the container's own.
+-- @tparam[opt] table fields `writable`: a list of paths that are the host's, and may be written; `hidden`: those that are empty inside
+-- @treturn table for `rootfs` in a description, which checks it
+function rootfs.host(fields) return of_type("host", fields) end
 
 return rootfs

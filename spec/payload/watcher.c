@@ -1,24 +1,30 @@
 // SPDX-License-Identifier: MIT
 /* Watches for processes that appear beside it, and looks at each at once for what is the host's: its executable, its
- * descriptors, its root and working directory, its memory, in which it looks for a secret. Its arguments: the secret, with each
- * letter one too high, and `strike`, to overwrite and kill what it can trace. Prints what it could get:
+ * descriptors, its root and working directory, its memory and its environment, in which it looks for a secret. Its arguments: the
+ * secret, with each letter one too high, and `strike`, to overwrite and kill what it can trace; `look`, to kill nobody; or `all`, to look at all
+ * processes that it sees, again and again, and to kill nobody. Prints what it could get:
  *
- *   exe LINK | exe opened LINK | exe written LINK | fd LINK | fd opened LINK | outside root|cwd | memory | secret | struck
+ *   exe LINK | exe opened LINK | exe written LINK | fd LINK | fd opened LINK | fd stolen LINK | outside root|cwd | memory | secret | struck
+ *   secret in environ|cmdline|auxv|comm
  *
- * and, first of all, "ready". */
+ * and, first of all, "ready"; with `all`, "round" when it has looked at each once. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static char secret[64], link_text[256];
+static int is_gentle; /* among processes of the host */
 static struct stat own_root;
 
 static void say(const char *what, const char *link) {
@@ -62,7 +68,7 @@ static void look_at_exe(int pid) {
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return;
   say("exe", link_of_fd(fd));
-  if (strncmp(link_text, "/memfd:", 7) == 0) try_to_write(pid, fd);
+  if (!is_gentle && strncmp(link_text, "/memfd:", 7) == 0) try_to_write(pid, fd);
   close(fd);
 }
 
@@ -76,6 +82,25 @@ static void look_at_descriptors(int pid) {
     say("fd opened", link_of_fd(fd));
     close(fd);
   }
+}
+
+/* A descriptor that stands for a process outside leads to all that this one has open. */
+static void steal(int process, int depth) {
+  for (int number = 0; number < 24; number++) {
+    int fd = (int)syscall(SYS_pidfd_getfd, process, number, 0);
+    if (fd < 0) continue;
+    link_of_fd(fd);
+    if (depth > 0) say("fd stolen", link_text);
+    else if (strcmp(link_text, "anon_inode:[pidfd]") == 0) steal(fd, depth + 1);
+    close(fd);
+  }
+}
+
+static void look_behind_descriptors(int pid) {
+  int process = (int)syscall(SYS_pidfd_open, pid, 0);
+  if (process < 0) return;
+  steal(process, 0);
+  close(process);
 }
 
 static void look_at_place(int pid, const char *name) {
@@ -113,6 +138,16 @@ static void look_at_memory(int pid) {
   fclose(maps);
 }
 
+static void look_at_text(int pid, const char *name) {
+  static char bytes[1 << 16];
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t count = fd < 0 ? -1 : read(fd, bytes, sizeof bytes);
+  if (fd >= 0) close(fd);
+  if (count > 0 && memmem(bytes, (size_t)count, secret, strlen(secret))) say("secret in", name);
+}
+
 /* Fills the code of casulo-init with breakpoints, and ends the process: whoever shares its memory runs into them. */
 static void strike(int pid) {
   char path[64], line[512], breakpoints[4096];
@@ -138,16 +173,44 @@ static void look_at(int pid) {
   look_at_place(pid, "root");
   look_at_place(pid, "cwd");
   look_at_descriptors(pid);
+  look_behind_descriptors(pid);
+  look_at_text(pid, "environ");
+  look_at_text(pid, "cmdline");
+  look_at_text(pid, "auxv");
+  look_at_text(pid, "comm");
   look_at_memory(pid);
   look_at_exe(pid);
 }
 
+static void look_at_all(void) {
+  DIR *processes = opendir("/proc");
+  for (struct dirent *entry; processes && (entry = readdir(processes));) {
+    int pid = atoi(entry->d_name);
+    if (pid > 0 && pid != getpid()) look_at(pid);
+  }
+  if (processes) closedir(processes);
+  say("round", "");
+}
+
+/* → the number of the latest process, or of one close to it: many may have come and gone meanwhile. */
+static int catch_up(int newest) {
+  static int loads = -1;
+  char text[128] = "";
+  if (loads < 0) loads = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+  ssize_t count = pread(loads, text, sizeof text - 1, 0);
+  const char *last = count > 0 ? strrchr(text, ' ') : NULL;
+  int latest = last ? atoi(last) : 0;
+  return latest > newest + 4 ? latest - 4 : newest;
+}
+
 int main(int count, char **word) {
-  int newest = getpid(), strikes = count > 2;
+  int newest = getpid(), strikes = count > 2 && strcmp(word[2], "strike") == 0;
   for (const char *letter = count > 1 ? word[1] : ""; *letter; letter++) secret[letter - word[1]] = (char)(*letter - 1);
   stat("/", &own_root);
   say("ready", "");
-  for (;;)
+  is_gentle = count > 2 && !strikes;
+  while (is_gentle && strcmp(word[2], "all") == 0) look_at_all();
+  for (;; newest = catch_up(newest))
     for (int ahead = 1; ahead <= 4; ahead++)
       if (kill(newest + ahead, 0) == 0 || errno == EPERM) {
         newest += ahead;

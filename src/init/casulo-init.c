@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/* casulo-init: what a container's process executes when it does not become the command at once. Three things with one loop:
+/* casulo-init: what a container's process executes, lest it have anything of its caller's when it becomes the command. With one loop it
+ * may be more than the way to that:
  *
  *   PID 1       starts the command, forwards signals to it, reaps what is orphaned, ends the others when it has ended
  *   joiner      enters the namespaces of a container that runs, starts a command there, and stands for it outside
@@ -212,6 +213,16 @@ static void close_all_but(int first, int last) {
   raw_call(SYS_close_range, last + 1, ~0U, 0, 0, 0, 0);
 }
 
+/* A descriptor for the caller, now that the command is there: while that came into being it had a copy of each one that this process
+ * has, and whoever may trace it inside could have taken from this one all that the caller has open. Until then, and where it cannot be
+ * had, the kernel kills this process with its parent; so that is still the caller. */
+static void watch_caller(void) {
+  long fd = raw_call(SYS_pidfd_open, raw_call(SYS_getppid, 0, 0, 0, 0, 0, 0), 0, 0, 0, 0, 0);
+  if (fd < 0) return;
+  IMAGE->caller = (int)fd;
+  raw_call(SYS_prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0, 0); /* from here on it sees to that itself */
+}
+
 __attribute__((used)) static _Noreturn void run(void) {
   const unsigned long long all = ~0ULL;
   raw_call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0, 0);
@@ -226,7 +237,7 @@ __attribute__((used)) static _Noreturn void run(void) {
   long command = start_command(program);
   raw_call(SYS_munmap, (long)program, shared_size(), 0, 0, 0, 0);
   raw_call(SYS_dup3, signals, IMAGE->report, CLOSE_ON_EXEC, 0, 0, 0);
-  close_all_but(IMAGE->report, IMAGE->caller == -1 ? IMAGE->control : IMAGE->caller);
-  if (IMAGE->caller != -1) raw_call(SYS_prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0, 0); /* it sees to that itself */
+  close_all_but(IMAGE->report, IMAGE->control);
+  if (IMAGE->watches) watch_caller();
   look_after(command, IMAGE->report);
 }

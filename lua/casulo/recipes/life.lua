@@ -40,6 +40,20 @@ function life.die_with(pidfd, again)
   }
 end
 
+--- The kernel kills this process when its parent dies. Where its number is known no descriptor is needed, which a child would have a
+-- copy of, and whoever looks into that.
+-- @tparam integer pid of the parent, in this process's PID namespace
+-- @tparam[opt] string again why it is asked a second time
+-- @treturn table steps
+-- @see PR_SET_PDEATHSIG(2const), getppid(2)
+function life.die_with_parent(pid, again)
+  return {
+    { "prctl", sys.PR_SET_PDEATHSIG, sys.SIGKILL,
+      why = again or "when the parent dies, the kernel kills this process too" },
+    { "getppid", expect = pid, why = "one that died before that request is no longer the parent: so look, and stop if it is not" },
+  }
+end
+
 --- What a clone with CLONE_FILES begins with, in words: `sys.clone` itself does it.
 -- @treturn table steps
 -- @see close_range(2)
@@ -68,12 +82,20 @@ function life.umask(mask, why)
   return { { "umask", mask, why = why or "the mode bits that new files lack" } }
 end
 
---- The working directory.
+local DIRECTORY = string.pack("=I8I8I8", sys.O_PATH | sys.O_DIRECTORY | sys.O_CLOEXEC, 0, sys.RESOLVE_NO_MAGICLINKS)
+
+--- The working directory. A hostile root may hold a link in its place to /proc/self/fd, where descriptors of the host's
+-- directories may still be open: from one of those .. leads on to the host's root.
 -- @tparam string path
 -- @treturn table steps
--- @see chdir(2)
+-- @see openat2(2), fchdir(2)
 function life.cwd(path)
-  return { { "chdir", path, why = "the working directory of the command" } }
+  if path == "/" then return { { "chdir", path, why = "the working directory of the command" } } end
+  return {
+    { "openat2", sys.AT_FDCWD, path, DIRECTORY, as = "working directory",
+      why = "the working directory of the command; no link of /proc may lead out of the root, to what is still open" },
+    { "fchdir", ref "working directory", why = "and into it, by descriptor" },
+  }
 end
 
 local STREAMS = { [0] = "stdin", "stdout", "stderr" }

@@ -126,9 +126,10 @@ end
 
 --- struct mount_attr, with attributes to set.
 -- @tparam integer attributes
+-- @tparam[opt] integer propagation MS_PRIVATE, MS_SLAVE or MS_SHARED
 -- @treturn string
 -- @see mount_setattr(2)
-function mounts.attribute_set(attributes) return string.pack("=I8I8I8I8", attributes, 0, 0, 0) end
+function mounts.attribute_set(attributes, propagation) return string.pack("=I8I8I8I8", attributes, 0, propagation or 0, 0) end
 
 --- Another root directory for this process and its children. Enough to look around in; a privileged process finds a
 -- way out, which it does not after `pivot_root`.
