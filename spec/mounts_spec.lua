@@ -272,6 +272,8 @@ describe("a tmpfs", function()
     local mapped = { namespaces = { "user", "pid", "mount" }, uid_map = { { 0, 100000, 10 } }, gid_map = { { 0, 200000, 10 } } }
     assert.are.equal("7 8", output("stat -c '%u %g' /scratch", { mounts = mounts, namespaces = mapped.namespaces, uid_map = mapped.uid_map,
       gid_map = mapped.gid_map }))
+    mounts[2] = { type = "file", target = "/etc/secret", content = "for one only", mode = "400", uid = 7, gid = 8 }
+    assert.are.equal("400 7 8\nfor one only", output("stat -c '%a %u %g' /etc/secret; cat /etc/secret", { mounts = mounts, user = "7:9" }))
     mounts[1].gid = 10
     refused("container.mounts[1].gid: 10 stands for nobody outside (see gid_map)", mounts[1], mapped)
   end)
