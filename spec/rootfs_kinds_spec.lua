@@ -201,6 +201,8 @@ describe("an overlay", function()
       return tostring(err)
     end
     assert.is_truthy(failing({ type = "overlay", lower = { top .. "/no" } }):find("there is no " .. top .. "/no/ on this host", 1, true))
+    assert.is_truthy(failing({ type = "overlay", lower = { support.rootfs(), support.rootfs() } })
+      :find("a directory of the overlay is there twice, or lies in another of them", 1, true))
     local text = failing { type = "overlay", lower = { support.rootfs() }, upper = top .. "/upper", work = top .. "/upper" }
     assert.is_truthy(failing { type = "overlay", lower = { support.rootfs() }, upper = top .. "/upper", work = top .. "/no" }
       :find("upper or work: there is no such directory", 1, true))
