@@ -226,7 +226,7 @@ describe("a container in which a command is started", function()
     support.leaves_nothing(function()
       local root = root_with "silent"
       local p <close> = start(root, { "/silent", "/tmp", "/dev/pts" }, {
-        mounts = { { type = "bind", source = "/dev/fuse", target = "/dev/fuse" }, { type = "tmpfs", target = "/tmp" } },
+        mounts = { { type = "device", source = "/dev/fuse" }, { type = "tmpfs", target = "/tmp" } },
         capabilities = { add = { "SYS_ADMIN" } },
       }, { stdout = "pipe" })
       assert.are.equal("ready\n", sys.read(p.stdout, 100))

@@ -111,6 +111,15 @@ describe("the host as a root", function()
     refused('container.rootfs: unknown field "writeable"; did you mean writable?', { writeable = {} })
   end)
 
+  it("has ids that are mapped", function()
+    local script = "id -u; stat -c '%u %g' /tmp /run; touch /root/x && stat -c %u /root/x; touch /usr/x 2>/dev/null || echo refused"
+    local expected = "0\n0 0\n0 0\n0\nrefused"
+    support.as_user_with_ids(function() assert.are.equal(expected, output(script, nil, { uid_map = "auto" })) end)
+    if not support.is_root() then return end
+    assert.are.equal(expected, output(script, nil, { namespaces = { "user", "pid", "mount" }, uid_map = { { 0, 100000, 10 } },
+      gid_map = { { 0, 200000, 10 } } }))
+  end)
+
   support.each_identity("is run from the command line, where the caller stands", function()
     local directory = support.tmpdir()
     local function run(from, words)

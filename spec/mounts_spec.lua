@@ -272,8 +272,38 @@ describe("a tmpfs", function()
     local mapped = { namespaces = { "user", "pid", "mount" }, uid_map = { { 0, 100000, 10 } }, gid_map = { { 0, 200000, 10 } } }
     assert.are.equal("7 8", output("stat -c '%u %g' /scratch", { mounts = mounts, namespaces = mapped.namespaces, uid_map = mapped.uid_map,
       gid_map = mapped.gid_map }))
+    mounts[2] = { type = "file", target = "/etc/secret", content = "for one only", mode = "400", uid = 7, gid = 8 }
+    assert.are.equal("400 7 8\nfor one only", output("stat -c '%a %u %g' /etc/secret; cat /etc/secret", { mounts = mounts, user = "7:9" }))
     mounts[1].gid = 10
     refused("container.mounts[1].gid: 10 stands for nobody outside (see gid_map)", mounts[1], mapped)
+  end)
+end)
+
+describe("every kind of entry", function()
+  local function all(fields)
+    local data, other = support.tmpdir(), support.tmpdir()
+    support.write_file(data .. "/file", "of the host\n")
+    fields.rootfs = { support.rootfs(), ephemeral = true }
+    fields.mounts = {
+      { type = "file", target = "/etc/own", content = "own\n" }, { type = "directory", target = "/made/dir", mode = "1777" },
+      { type = "symlink", target = "/made/link", to = "dir" }, { type = "tmpfs", target = "/scratch", uid = 5, gid = 6 },
+      { type = "overlay", target = "/both", lower = { other, data } }, { type = "device", source = "/dev/full", target = "/scratch/full" },
+      { type = "bind", source = data, target = "/scratch/data", readonly = true }, { type = "file", target = "/scratch/x", content = "nested\n" },
+    }
+    support.leaves_nothing(function()
+      assert.are.equal("own\nof the host\nof the host\nnested\n0 0 /etc/own\n0 0 /made/dir\n5 6 /scratch\n0 0 /scratch/x\ndir\nno space", output(
+        "cat /etc/own /both/file /scratch/data/file /scratch/x; stat -c '%u %g %n' /etc/own /made/dir /scratch /scratch/x; readlink /made/link; "
+        .. "(echo x >/scratch/full) 2>/dev/null || echo no space", fields))
+    end)
+  end
+
+  it("is there where root maps ids", function()
+    if not support.needs_root() then return end
+    all { namespaces = { "user", "pid", "mount" }, uid_map = { { 0, 100000, 65536 } }, gid_map = { { 0, 200000, 65536 } } }
+  end)
+
+  it("is there for a user with subordinate ids", function()
+    support.as_user_with_ids(function() all { uid_map = "auto" } end)
   end)
 end)
 

@@ -165,8 +165,8 @@ describe("an overlay", function()
   end)
 
   support.each_identity("keeps what is written in the directory that is named for it", function()
-    local root, parent = support.rootfs(), support.tmpdir()
-    local kept = parent .. "/" .. (support.is_root() and NAME or "kept") -- find of snapshot takes no quotes
+    local root, parent = casulo.rootfs.busybox(support.tmpdir() .. "/root"), support.tmpdir()
+    local kept = parent .. "/" .. NAME
     assert(sys.mkdir(kept, 493))
     for _, name in ipairs { "upper, the", "work" } do assert(sys.mkdir(("%s/%s"):format(kept, name), 493)) end
     local before = snapshot(root)
@@ -201,6 +201,8 @@ describe("an overlay", function()
       return tostring(err)
     end
     assert.is_truthy(failing({ type = "overlay", lower = { top .. "/no" } }):find("there is no " .. top .. "/no/ on this host", 1, true))
+    assert.is_truthy(failing({ type = "overlay", lower = { support.rootfs(), support.rootfs() } })
+      :find("a directory of the overlay is there twice, or lies in another of them", 1, true))
     local text = failing { type = "overlay", lower = { support.rootfs() }, upper = top .. "/upper", work = top .. "/upper" }
     assert.is_truthy(failing { type = "overlay", lower = { support.rootfs() }, upper = top .. "/upper", work = top .. "/no" }
       :find("upper or work: there is no such directory", 1, true))

@@ -60,6 +60,7 @@ end
 -- Each option: its name, its value (nil for a switch), what it does to the description, what it is for.
 local OPTIONS = {
   { "--rootfs", "DIR", function(d, v) d.rootfs = v end, "the directory that becomes /" },
+  { "--ephemeral", nil, function(d) d.ephemeral = true end, "with --rootfs: throw away what is written to it" },
   { "--host", nil, function(d) d.rootfs = { type = "host" } end, "the host's own system as /, read-only" },
   { "--writable", "PATH", function(d, v) append(d, "writable", v) end, "with --host: what of it may be written" },
   { "--hostname", "NAME", function(d, v) d.hostname = v end, "the container's hostname" },
@@ -168,16 +169,21 @@ local function unlist_shared(namespaces)
   end
 end
 
-local function add_writable(root, writable)
+-- Options that say more about the root, whichever came first.
+local function complete_root(description)
+  local root, writable, ephemeral = description.rootfs, description.writable, description.ephemeral
+  description.writable, description.ephemeral = nil, nil
   if writable and type(root) ~= "table" then mistake "--writable: it goes with --host" end
   if writable then root.writable = writable end
+  if ephemeral and type(root) ~= "string" then mistake "--ephemeral: it goes with --rootfs" end
+  if ephemeral then description.rootfs = { root, ephemeral = true } end
 end
 
 -- The container that the words of run and explain describe.
 local function container_of(arguments)
   local description, file, command = cli.parse(arguments, OPTIONS)
   description.command = command
-  description.writable = add_writable(description.rootfs, description.writable)
+  complete_root(description)
   if file then
     description = merge(load_file(file, description.rootfs), description)
     unlist_shared(description.namespaces)

@@ -74,6 +74,7 @@ end
 function CALLS.fsconfig(err)
   local key = err.args[3]
   if err.errno == sys.ENOENT and (key == nil or key == "upperdir" or key == "workdir") then return "upper or work: there is no such directory" end
+  if err.errno == sys.ELOOP then return "a directory of the overlay is there twice, or lies in another of them" end
   if err.errno == sys.EINVAL and key == nil then
     return "an overlay wants as upper and work two directories of one file system, neither in the other, which knows extended attributes"
   end

@@ -104,7 +104,7 @@ local TYPES = {
   device = { source = check.absolute },
   tmpfs = with_attributes { size = mount_fields.size, mode = mount_fields.mode, uid = check.id, gid = check.id },
   overlay = with_attributes { lower = mount_fields.layers, upper = path_of_host, work = path_of_host, size = mount_fields.size },
-  file = { content = check_content, mode = mount_fields.mode, readonly = check.boolean },
+  file = { content = check_content, mode = mount_fields.mode, uid = check.id, gid = check.id, readonly = check.boolean },
   directory = { mode = check_directory_mode },
   symlink = { to = path_of_host },
   proc = with_attributes { hidepid = check_hidepid },

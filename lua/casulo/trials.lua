@@ -89,26 +89,14 @@ function perform.overlay()
   return try({ "user", "mount" }, steps)
 end
 
--- Starts the child of a plan, and waits for its end.
-local function start(the_plan, flags, own_pids)
-  local job = process.job(the_plan)
-  job.flags = flags | sys.CLONE_FILES
-  if job.handed then job.above = require "casulo.handover".numbers().above end
-  local child <close>, err = process.start { job = job, own_pids = own_pids }
-  if not child then return err end
-  local result, why = child:wait()
-  if result and (result.exit_code == 0 or result.lost) then return true end
-  return why or ("it ended with signal %d"):format(result.signal or 0)
-end
-
--- A container, but for its command. Nothing is made in the root, for it has what is mounted on.
+-- A container, but for its command: a directory, which is refused when all else is done. Nothing is made in the root, for it has
+-- what is mounted on.
 local function try_container(fields)
   fields.rootfs, fields.readonly, fields.command = "/", true, { "/" }
-  local ok, checked = description.try(description.check, fields, host)
-  if not ok then return checked end
-  local steps = {}
-  for i, step in ipairs(container.plan(checked, host, {}).steps) do steps[i] = step[1] == "execve" and EXIT or step end
-  return start(plan.new(steps), container.clone_flags(checked.new), checked.new.pid)
+  local ok, box = description.try(container.new, fields)
+  if not ok then return box end
+  local _, err = box:run()
+  return err.kind == "not_executable" or err
 end
 
 function perform.container()
@@ -122,7 +110,12 @@ function perform.ranges() return try_container { namespaces = { "user", "mount" 
 
 function perform.init()
   local handover = require "casulo.handover"
-  return start(plan.new { handover.steps { init = {}, command = { EXIT }, numbers = handover.numbers(), host = host } }, 0)
+  local job = process.job(plan.new { handover.steps { init = {}, command = { EXIT }, numbers = handover.numbers(), host = host } })
+  job.flags, job.above = sys.CLONE_FILES, handover.numbers().above
+  local child <close>, err = process.start { job = job }
+  if not child then return err end
+  local result = child:wait()
+  return result.exit_code == 0 or result.lost ~= nil or ("it ended with signal %d"):format(result.signal or 0)
 end
 
 -- A mount with the ids of a user namespace in place of its own. → true, or nil and a message

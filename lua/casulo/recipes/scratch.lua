@@ -43,6 +43,7 @@ local function write_file(file, index)
     { "openat", sys.AT_FDCWD, path, sys.O_WRONLY | sys.O_CREAT | sys.O_EXCL | sys.O_CLOEXEC, mode, as = fd, why = "a file of its own" },
     masked and { "umask", 18, why = "and usual modes again" } or {},
     file.content ~= "" and { "write", ref(fd), file.content, expect = #file.content, why = "with the text of the description" } or {},
+    (file.uid or file.gid) and { "fchown", ref(fd), file.uid or -1, file.gid or -1, why = "whose it is, by ids of this user namespace" } or {},
     { "close", ref(fd), why = "done with it" },
     { "open_tree", sys.AT_FDCWD, path, sys.OPEN_TREE_CLONE | sys.OPEN_TREE_CLOEXEC, as = file.name,
       why = "a mount of this file alone, to be attached in its place" },
@@ -51,7 +52,7 @@ local function write_file(file, index)
 end
 
 --- Files with a content, each in a value of its own.
--- @tparam table files each with `name`, of its value, `content`, `mode`, `readonly`
+-- @tparam table files each with `name`, of its value, `content`, `mode`, `uid`, `gid`, `readonly`
 -- @treturn table steps
 -- @see open_tree(2)
 function scratch.files(files)
