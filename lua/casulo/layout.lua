@@ -2,8 +2,9 @@
 
 --- The file system of a container: which mounts it has, and the order in which that is safe.
 --
--- 1. While the host is in sight, what comes from it is cloned: the root, what is bound in, devices.
--- 2. Still in sight of it, new file systems are made. All these are descriptors and have no place yet.
+-- 1. While the host is in sight, what comes from it is cloned: the root, what is bound in, devices, the layers of overlays.
+-- 2. Still in sight of it, new file systems are made; overlays, and files with a content, in a scratch place over the host's /,
+--    which goes again. All these are descriptors and have no place yet.
 -- 3. The root is entered, and the host's tree is gone.
 -- 4. Missing places are made and the rest is attached. Each path is now resolved inside the container.
 -- @module casulo.layout

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 
---- How each kind of mount is made: functions `(name, mount, checked, host) → steps`, where `name` is the value that holds the mount.
+--- How the root and each kind of mount is made. For a mount, functions of its type's name: `(name, mount, checked, host) → steps`,
+-- where `name` is the value that holds it.
 -- @module casulo.mount_kinds
 
 local detached = require "casulo.recipes.detached"
@@ -11,7 +12,9 @@ local SAFE = NOSUID | NODEV | NOEXEC
 
 local mount_kinds = {}
 
--- A directory, and nothing else, has a name that ends so.
+--- The name of a directory, such that nothing else has it.
+-- @tparam string path
+-- @treturn string with a slash at its end
 function mount_kinds.directory(path) return (path:gsub("/*$", "/")) end
 
 --- Clones what the root is made of, while the host is in sight.
