@@ -62,7 +62,9 @@ describe("the working directory", function()
             local result, err = run(root, { command = { "/bin/sh", "-c", "pwd -P; ls" }, cwd = ("/work-%d%s"):format(i, below) })
             assert.is_nil(result, text)
             assert.are.equal("openat2", err.call)
-            assert.is_true(err.errno == sys.ELOOP or err.errno == sys.ENOENT and text:find "%%d" ~= nil, tostring(err)) -- it is closed
+            local closed = err.errno == sys.ENOENT and text:find "%%d" ~= nil
+            local anothers = err.errno == sys.EACCES and text:find "/proc/1/" ~= nil -- who is PID 1, with rights that this process lacks
+            assert.is_true(err.errno == sys.ELOOP or closed or anothers, tostring(err))
           end
         end
       end)

@@ -110,7 +110,8 @@ describe("a bind with idmap", function()
     local function message(fields, uid)
       local raw = { rootfs = "/x" }
       for name, value in pairs(fields) do raw[name] = value end
-      local ok, text = pcall(description.check, raw, { uid = uid, gid = uid, login = "ana", subuid = none, subgid = none })
+      local ok, text = pcall(description.check, raw, { uid = uid, gid = uid, login = "ana", subuid = none, subgid = none,
+        last_capability = 40, capabilities = -1 })
       assert.is_false(ok)
       return text
     end

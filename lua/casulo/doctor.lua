@@ -107,8 +107,8 @@ function examine.ids(host, trials)
 end
 
 function examine.init(host, trials)
-  if trials.init == true then return "ok", "casulo-init can be executed from memory (init, exec, create)" end
-  return found("warning", trials.init, host)
+  if trials.init == true then return "ok", "casulo-init can be executed from memory" end
+  return found("problem", trials.init, host)
 end
 
 function examine.seccomp(host)

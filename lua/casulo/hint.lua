@@ -110,9 +110,16 @@ end
 function CALLS.chdir(err)
   if err.errno == sys.ENOENT then return "there is no such directory where this process is: in the container, for cwd" end
 end
+local NO_PLACE = "there is no such place in the container"
+local AT_PLACE = { [sys.ENOENT] = NO_PLACE, [sys.ENOTDIR] = NO_PLACE, [sys.EACCES] = "the user of the command may not reach it" }
+local PLACES = { ["^landlock "] = "landlock.paths", ["^place of "] = "masked or readonly_paths" }
 function CALLS.openat2(err)
+  local name = tostring(err.step.as)
   if err.errno == sys.ELOOP then return "too many links, or one of /proc to an open file or another root, which is never followed" end
-  if err.step.as == "working directory" then return CALLS.chdir(err) end
+  if name == "working directory" then return CALLS.chdir(err) end
+  for pattern, field in pairs(PLACES) do
+    if name:find(pattern) and AT_PLACE[err.errno] then return ("%s: %s"):format(field, AT_PLACE[err.errno]) end
+  end
 end
 function CALLS.execve(err)
   local name = err.args[2][1]
@@ -125,13 +132,6 @@ function CALLS.execve(err)
   end
   if err.errno == sys.EACCES then return "it lacks the right to execute, is no file, or its file system is mounted noexec" end
   if err.errno == sys.ENOEXEC then return "no program of this machine, nor a script that begins with #!" end
-end
-local AT_PLACE = {
-  [sys.ENOENT] = "there is no such place in the container", [sys.ENOTDIR] = "there is no such place in the container",
-  [sys.ELOOP] = "a link of /proc cannot be followed", [sys.EACCES] = "the user of the command may not reach it",
-}
-function CALLS.openat2(err)
-  if tostring(err.step.as):find "^landlock " and AT_PLACE[err.errno] then return "landlock.paths: " .. AT_PLACE[err.errno] end
 end
 function CALLS.landlock_add_rule(err)
   if err.errno == sys.EINVAL then return "landlock.paths: a file has none of these rights, which are a directory's" end
@@ -166,9 +166,10 @@ end
 function CALLS.spawn(err, host) return obstacles.helper(err.args[1][1], err.errno, err.reason, host) end
 
 -- These, too, take the rights that a new user namespace gives.
-for _, name in ipairs { "unshare", "fsopen", "fsconfig", "mount_setattr", "umount2", "sethostname", "setns", "seccomp", "prctl" } do
-  CALLS[name] = refused
-end
+local PRIVILEGED = {
+  unshare = true, fsopen = true, fsconfig = true, mount_setattr = true, umount2 = true, sethostname = true, setns = true, seccomp = true,
+  prctl = true,
+}
 
 --- What is in the way, where that is known.
 -- @tparam table err what `casulo.failure` makes
@@ -178,7 +179,7 @@ function hint.obstacle(err, host)
   if err.call == "clone" then return at_clone(err, host) end
   if err.errno == sys.ENOSYS then return obstacles.missing(err.call, host) end
   if type(err.step) ~= "table" then return nil end
-  return CALLS[err.call] and CALLS[err.call](err, host)
+  return CALLS[err.call] and CALLS[err.call](err, host) or PRIVILEGED[err.call] and refused(err, host) or nil
 end
 
 --- The hint for an error.
@@ -186,7 +187,7 @@ end
 -- @treturn ?string
 function hint.text(err)
   local found = hint.obstacle(err, require "casulo.surroundings")
-  if not found and is_refused(err) and CALLS[err.call] == refused then return "casulo doctor looks for what is in the way" end
+  if not found and is_refused(err) and PRIVILEGED[err.call] then return "casulo doctor looks for what is in the way" end
   return obstacles.line(found)
 end
 
