@@ -100,8 +100,11 @@ bench: bench-packages
 	@eval "$$($(MAKE) -s env)" && sh bench/run.sh $(if $(QUICK),quick)
 	$(give_back)
 
-build/bench/by_hand: bench/by_hand.c src/clone3.c src/clone3.h
+build/bench/filter.h: bench/filter.lua lua/casulo/default_filter.lua build/casulo/sys.so
 	@mkdir -p $(@D)
+	eval "$$($(MAKE) -s env)" && $(LUA) bench/filter.lua >$@
+
+build/bench/by_hand: bench/by_hand.c build/bench/filter.h src/clone3.c src/clone3.h
 	$(CC) $(CFLAGS) $(WARNINGS) -static -o $@ bench/by_hand.c src/clone3.c
 
 build/bench/pause: bench/pause.c

@@ -10,8 +10,9 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/keyctl.h>
 #include <linux/openat2.h>
 #include <linux/seccomp.h>
 #include <net/if.h>
@@ -19,14 +20,15 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/personality.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -108,12 +110,66 @@ static void attach_carefully(int mount, const char *path) {
   DO(move_mount(mount, "", place, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH));
 }
 
+static int copy_of(int mount, const char *path) {
+  return DO(open_tree(mount, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (*path ? 0 : AT_EMPTY_PATH)));
+}
+
+static int exists(const char *path) { return access(path, F_OK) == 0; }
+
+/* What there is of lua/casulo/recipes/masks.lua was looked for before the start. */
+static const char *const readonly[] = { "bus", "fs", "irq", "sys", "sysrq-trigger" };
+static const char *const hidden_directories[] = { "acpi", "asound", "scsi" };
+static const char *const hidden_files[] = { "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats" };
+#define COUNT(array) (int)(sizeof(array) / sizeof *(array))
+static int has_readonly[COUNT(readonly)], has_directory[COUNT(hidden_directories)], has_file[COUNT(hidden_files)], has_firmware, has_powercap;
+
+static void look(const char *const *names, int *has, int count) {
+  for (int i = 0; i < count; i++) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%s", names[i]);
+    has[i] = exists(path);
+  }
+}
+
+static void look_for_masks(void) {
+  look(readonly, has_readonly, COUNT(readonly));
+  look(hidden_directories, has_directory, COUNT(hidden_directories));
+  look(hidden_files, has_file, COUNT(hidden_files));
+  has_powercap = exists("/sys/devices/virtual/powercap");
+  has_firmware = exists("/sys/firmware");
+}
+
+static void over(int cover, int mount, const char *path) { DO(move_mount(cover, "", mount, path, MOVE_MOUNT_F_EMPTY_PATH)); }
+
+/* `null` has no place yet where there is no /dev. */
+static void mask(int proc, int sysfs, int null, int is_attached) {
+  struct mount_attr attributes = { .attr_set = MOUNT_ATTR_RDONLY };
+  for (int i = 0; i < COUNT(readonly); i++)
+    if (has_readonly[i]) {
+      int tree = DO(open_tree(proc, readonly[i], OPEN_TREE_CLONE | AT_RECURSIVE | OPEN_TREE_CLOEXEC));
+      DO(mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof attributes));
+      over(tree, proc, readonly[i]);
+    }
+  for (int i = 0; i < 2; i++)
+    if (has_directory[i]) over(copy_of(proc, "tty/ldisc"), proc, hidden_directories[i]);
+  for (int i = 0; i < COUNT(hidden_files); i++) {
+    if (i == 5 && has_directory[2]) over(copy_of(proc, "tty/ldisc"), proc, hidden_directories[2]); /* in the order of the alphabet */
+    if (!has_file[i]) continue;
+    over(is_attached ? copy_of(null, "") : null, proc, hidden_files[i]);
+    is_attached = 1;
+  }
+  if (sysfs != -1 && has_powercap) over(copy_of(proc, "tty/ldisc"), sysfs, "devices/virtual/powercap");
+  if (sysfs != -1 && has_firmware) over(copy_of(proc, "tty/ldisc"), sysfs, "firmware");
+}
+
 static void only_proc(int tree) {
+  int null = device_in_sight("null");
   DO(move_mount(tree, "", AT_FDCWD, root, MOVE_MOUNT_F_EMPTY_PATH));
   int proc = filesystem("proc", SAFE, SETTINGS());
   enter(tree);
   directory("/proc");
   attach_carefully(proc, "/proc");
+  mask(proc, -1, null, 0);
 }
 
 static void standard_mounts(int tree) {
@@ -142,6 +198,7 @@ static void standard_mounts(int tree) {
   directory("/dev/shm");
   attach(shm, "/dev/shm");
   attach(proc, "/proc");
+  mask(proc, sysfs, device[0], 1);
 }
 
 static void loopback(void) {
@@ -151,19 +208,43 @@ static void loopback(void) {
   DO(close(any));
 }
 
-/* No TIOCSTI, no TIOCLINUX, by the ioctl of any ABI: the instructions of recipes/seccomp.lua. */
-#define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
-#define EQUAL(value, yes, no) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, yes, no)
-#define RETURN(value) BPF_STMT(BPF_RET | BPF_K, value)
-static struct sock_filter no_typing[] = {
-  LOAD(arch), EQUAL(AUDIT_ARCH_X86_64, 3, 0), EQUAL(AUDIT_ARCH_AARCH64, 5, 0), EQUAL(AUDIT_ARCH_I386, 6, 0),
-  EQUAL(AUDIT_ARCH_ARM, 5, 10),
-  LOAD(nr), EQUAL(16, 5, 0), EQUAL(0x40000000 | 514, 4, 7),
-  LOAD(nr), EQUAL(29, 2, 5),
-  LOAD(nr), EQUAL(54, 0, 3),
-  LOAD(args[1]), EQUAL(TIOCSTI, 2, 0), EQUAL(TIOCLINUX, 1, 0),
-  RETURN(SECCOMP_RET_ALLOW), RETURN(SECCOMP_RET_ERRNO | EPERM),
+/* The filter that casulo installs. */
+static struct sock_filter filter[] = {
+#include "../build/bench/filter.h"
 };
+
+/* What else is the caller's. */
+static void set_usual(void) {
+  DO(setpriority(PRIO_PROCESS, 0, 0));
+  DO(personality(PER_LINUX));
+  int score = DO(open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC));
+  DO(write(score, "0", 1));
+  DO(close(score));
+  DO(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL));
+}
+
+/* Capabilities that are kept: those of lua/casulo/capabilities.lua. */
+enum {
+  KEPT = 1 << CAP_CHOWN | 1 << CAP_DAC_OVERRIDE | 1 << CAP_FOWNER | 1 << CAP_FSETID | 1 << CAP_KILL | 1 << CAP_SETGID | 1 << CAP_SETUID
+         | 1 << CAP_SETPCAP | 1 << CAP_NET_BIND_SERVICE | 1 << CAP_SYS_CHROOT
+};
+
+static void drop_rights(void) {
+  struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+  struct __user_cap_data_struct sets[2] = { { .effective = KEPT, .permitted = KEPT } };
+  for (int number = 0; number <= CAP_LAST_CAP; number++)
+    if (number > 31 || !(KEPT & 1U << number)) DO(prctl(PR_CAPBSET_DROP, number));
+  DO(syscall(SYS_capset, &header, sets));
+  DO(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+}
+
+static void default_signals(void) {
+  for (int number = 1; number <= 64; number++)
+    if (number != SIGKILL && number != SIGSTOP) {
+      struct { unsigned long handler, flags, restorer, mask; } action = { 0 };
+      DO(syscall(SYS_rt_sigaction, number, &action, NULL, sizeof action.mask));
+    }
+}
 
 static void child(void *unused) {
   (void)unused;
@@ -171,19 +252,19 @@ static void child(void *unused) {
   die_with_caller();
   DO(setsid());
   umask(022);
+  set_usual();
   DO(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
   int tree = DO(open_tree(AT_FDCWD, root, OPEN_TREE_CLONE | AT_RECURSIVE | OPEN_TREE_CLOEXEC));
   DO(mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &(struct mount_attr){ .attr_set = MOUNT_ATTR_NODEV }, sizeof(struct mount_attr)));
   if (kind == WHOLE) standard_mounts(tree);
   else only_proc(tree);
   if (kind != FOUR) loopback();
-  DO(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0,
-             &(struct sock_fprog){ sizeof no_typing / sizeof *no_typing, no_typing }));
+  DO(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &(struct sock_fprog){ sizeof filter / sizeof *filter, filter }));
   DO(syscall(SYS_setgroups, 0, &(gid_t){ 0 }));
-  DO(chdir("/"));
-  DO(sigaction(SIGPIPE, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL));
-  DO(sigaction(SIGCHLD, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL));
+  default_signals();
   DO(close_range(3, ~0U, CLOSE_RANGE_CLOEXEC));
+  drop_rights(); /* casulo in casulo-init; here the caller's executable stays within reach */
+  DO(chdir("/"));
   DO(sigprocmask(SIG_SETMASK, &(sigset_t){ 0 }, NULL));
   DO(execve(command[0], command, environment));
 }
@@ -258,6 +339,7 @@ int main(int argc, char **argv) {
   if (once) kind = kind_of(*++argv);
   root = argv[1];
   command = argv + 2;
+  look_for_masks();
   if (once) run();
   else run_many();
   return 0;
