@@ -17,7 +17,7 @@ describe("a record of a container", function()
     support.leaves_nothing(function()
       local description = box { env = { A = "1", B = "\xff\n" }, inherit_env = { "PATH" }, cwd = "/bin", umask = 23, init = true }
       local p <close> = assert(description:start())
-      local record = through_json(exec.record(description))
+      local record = through_json(require "casulo.record".of(description))
       record.pid = p.pid
       package.loaded["casulo.state"] = { find = function(name)
         if name ~= "web" then return nil, "no container is called " .. name end
@@ -37,11 +37,11 @@ describe("a record of a container", function()
   end)
 
   it("is refused where it is damaged, whatever the damage", function()
-    local good = through_json(exec.record(box { namespaces = ALL, user = { uid = 0, gid = 0 }, env = { A = "1" }, joined = nil }))
+    local good = through_json(require "casulo.record".of(box { namespaces = ALL, user = { uid = 0, gid = 0 }, env = { A = "1" }, joined = nil }))
     good.pid = sys.getpid()
     local pidfd <close> = assert(sys.pidfd_open(good.pid))
     good.pidfd = pidfd
-    assert(exec.target(good))
+    assert(require "casulo.record".target(good))
     local DAMAGE = { "", "x", -1, 1.5, 1 << 40, true, {}, { 1 }, { "x" }, { a = 1 }, { { 1 } }, { { 0, 0, 0 } }, { uid = "x" } }
     local refused = 0
     for _, field in ipairs {
@@ -52,7 +52,7 @@ describe("a record of a container", function()
         local record = {}
         for name, value in pairs(good) do record[name] = value end
         record[field] = DAMAGE[i]
-        local target, err = exec.target(record)
+        local target, err = require "casulo.record".target(record)
         if not target then
           refused = refused + 1
           assert.is_truthy(tostring(err):find("exec: record." .. field, 1, true), tostring(err))
@@ -63,11 +63,11 @@ describe("a record of a container", function()
   end)
 
   it("leads nowhere when its process has ended, though another has the number", function()
-    local record = exec.record(box())
+    local record = require "casulo.record".of(box())
     local pid = assert(sys.clone(0, function() end))
     record.pid, record.pidfd = sys.getpid(), assert(sys.pidfd_open(pid))
     sys.waitpid(pid)
-    local q, err = exec.start(assert(exec.target(record)), { command = FOREVER })
+    local q, err = exec.start(assert(require "casulo.record".target(record)), { command = FOREVER })
     assert.are.same({ "nil", "exec: the container has ended" }, { tostring(q), tostring(err) })
     record.pidfd:close()
   end)

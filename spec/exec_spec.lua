@@ -64,10 +64,10 @@ describe("exec", function()
     inner = tonumber((sys.read(reader, 20)))
     sys.waitpid(pid)
     local pidfd <close> = assert(sys.pidfd_open(inner))
-    local record = exec.record(box { capabilities = { add = MORE }, no_new_privs = false })
+    local record = require "casulo.record".of(box { capabilities = { add = MORE }, no_new_privs = false })
     record.pid, record.pidfd = inner, pidfd
     do
-      local q <close> = assert(exec.start(assert(exec.target(record)), { command = FOREVER }))
+      local q <close> = assert(exec.start(assert(require "casulo.record".target(record)), { command = FOREVER }))
       local found = facts(command_of(q))
       assert.are.equal("1", found.NoNewPrivs)
       for _, number in ipairs { sys.CAP_SYS_TIME, sys.CAP_MKNOD } do

@@ -172,21 +172,21 @@ describe("landlock.paths", function()
       local p <close> = assert(first:start())
       local q <close> = assert(p:exec { command = script, stdout = "pipe" })
       assert.are.same({ exit_code = 0, stdout = "denied\n" }, q:wait())
-      local record = json.decode(json.encode(exec.record(first)), 1, nil, nil, nil)
+      local record = json.decode(json.encode(require "casulo.record".of(first)), 1, nil, nil, nil)
       record.pid, record.pidfd = p.pid, p.pidfd
-      local r <close> = assert(exec.start(assert(exec.target(record)), { command = script, stdout = "pipe" }))
+      local r <close> = assert(exec.start(assert(require "casulo.record".target(record)), { command = script, stdout = "pipe" }))
       assert.are.same({ exit_code = 0, stdout = "denied\n" }, r:wait())
     end
   end)
 
   test("is refused in a record that is damaged", 1, function()
-    local good = exec.record(box("true", { landlock = paths() }))
+    local good = require "casulo.record".of(box("true", { landlock = paths() }))
     good.pid = sys.getpid()
-    assert(exec.target(good))
+    assert(require "casulo.record".target(good))
     for _, damage in ipairs { 1, {}, { paths = 1 }, { paths = { 1 } }, { paths = { {} } }, { paths = { { 1 } } }, { paths = { { "x", "read" } } },
       { paths = { { "/" } } }, { paths = { { "/", "raed" } } }, { bind_tcp = { "x" } }, { scope = { 1 } }, { scope = {}, optional = 1 } } do
       good.landlock = damage
-      local target, err = exec.target(good)
+      local target, err = require "casulo.record".target(good)
       assert.is_nil(target)
       assert.is_truthy(tostring(err):find("exec: record.landlock", 1, true), tostring(err))
     end

@@ -229,7 +229,8 @@ describe("a group that denies", function()
     support.write_file(directory .. "/out", "")
     assert(sys.chmod(directory .. "/out", 438))
     support.as_user(function()
-      local settings = { seccomp = false, capabilities = { add = { "SETFCAP" } }, mounts = { { type = "bind", source = directory .. "/denied", target = "/denied" } } }
+      local settings = { seccomp = false, capabilities = { add = { "SETFCAP" } } } -- to make user namespaces inside
+      settings.mounts = { { type = "bind", source = directory .. "/denied", target = "/denied" } }
       for name, value in pairs(fields or {}) do settings[name] = value end
       local result = assert(container(root_with "ungroup", sh [[
         /bin/busybox cat /denied; /ungroup cat /denied; unshare -r cat /denied; unshare -r /ungroup cat /denied

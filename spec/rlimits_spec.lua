@@ -88,11 +88,12 @@ describe("rlimits", function()
       else is_limited(support.read_file(("/proc/%d/limits"):format(p.pid))) end
       local q <close> = assert(p:exec { command = { "cat", "/proc/self/limits" }, stdout = "pipe" })
       is_limited(q:wait().stdout)
-      local record = json.decode(json.encode(exec.record(first)), 1, nil, nil, nil)
+      local record = json.decode(json.encode(require "casulo.record".of(first)), 1, nil, nil, nil)
       limits.nofile = { soft = 64, hard = 64 }
       assert.are.same(limits, record.rlimits)
       record.pid, record.pidfd = p.pid, p.pidfd
-      local r <close> = assert(exec.start(assert(exec.target(record)), { command = { "cat", "/proc/self/limits" }, stdout = "pipe" }))
+      local target = assert(require "casulo.record".target(record))
+      local r <close> = assert(exec.start(target, { command = { "cat", "/proc/self/limits" }, stdout = "pipe" }))
       is_limited(r:wait().stdout)
     end
   end)

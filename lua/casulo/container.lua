@@ -214,7 +214,7 @@ end
 
 -- What list shows of a container, and what exec must know to put a command beside the first.
 local function record_of(self, pid)
-  local record = require "casulo.exec".record(self)
+  local record = require "casulo.record".of(self)
   record.pid = pid
   if self.checked.root.path and record.rootfs:sub(1, 1) ~= "/" then
     record.rootfs = ("%s/%s"):format(sys.readlink "/proc/self/cwd" or ".", record.rootfs)
