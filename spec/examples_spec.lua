@@ -96,6 +96,30 @@ describe("example", function()
     end)
   end)
 
+  example("12-fewer-rights", function(out)
+    local sections = {}
+    for title, text in (out .. "\n"):gmatch "# ([^\n]+)\n(.-\n)\n" do sections[title] = text end
+    local default = sections["by default"]
+    local mask = tonumber(default:match "CapEff:%s(%x+)", 16)
+    assert.are.equal(0, mask & (1 << sys.CAP_SYS_ADMIN | 1 << sys.CAP_SYS_PTRACE | 1 << sys.CAP_MKNOD | 1 << sys.CAP_NET_RAW))
+    assert.is_truthy(default:find "NoNewPrivs:%s1\n")
+    assert.is_nil(default:find "done\n")
+    assert.is_truthy(default:find("core_pattern: Read-only file system", 1, true))
+    assert.is_truthy(default:find "keys%s+0\n")
+    assert.is_truthy(sections["with a capability more"]:find " done\n")
+    assert.is_truthy(sections["without any"]:find "CapEff:%s0+\n")
+    assert.is_truthy(sections["without any"]:find("Operation not permitted", 1, true))
+    assert.is_truthy(sections["with a rule of one's own"]:find("can't create directory '/tmp/d': Permission denied", 1, true))
+  end)
+
+  support.each_identity("13-host-sandbox", function()
+    local out = run "13-host-sandbox"
+    assert.is_truthy(out:find("the Lua of the host runs here: " .. _VERSION, 1, true), out)
+    assert.is_truthy(out:find "/home: 0 entries\n/usr:  /usr/x: ")
+    assert.is_truthy(out:find "exit 0; the host finds in build/work: made inside\n")
+    assert.is_nil(sys.stat "/usr/x")
+  end)
+
   support.each_identity("08-network-namespace", function()
     local out = run "08-network-namespace"
     assert.is_truthy(out:find "^outside: interfaces: [^\n]*lo")
@@ -132,7 +156,7 @@ describe("example", function()
 
   it("headers say goal, how to run and what to expect, in under 60 lines", function()
     local files = sys.scandir "examples"
-    assert.are.equal(11, #files)
+    assert.are.equal(13, #files)
     for _, name in ipairs(files) do
       local text = support.read_file("examples/" .. name)
       for _, word in ipairs { "-- Goal:", "-- Run:", "-- Expect:" } do assert.is_truthy(text:find(word, 1, true), name) end

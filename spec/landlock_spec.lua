@@ -117,7 +117,7 @@ describe("landlock.paths", function()
     assert(sys.symlink("/etc", root .. "/link"))
     assert.is_truthy(run("cat /etc/passwd", { rootfs = root, landlock = paths { ["/link"] = "read" } }):find "root")
     local _, err = box("true", { landlock = paths { ["/proc/self/root/etc"] = "read" } }):run()
-    assert.is_truthy(tostring(err):find("(landlock.paths: a link of /proc cannot be followed)", 1, true), tostring(err))
+    assert.is_truthy(tostring(err):find("which is never followed)", 1, true), tostring(err))
   end)
 
   test("names the place that is missing, or that is a file where it takes a directory", 1, function()
