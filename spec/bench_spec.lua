@@ -39,7 +39,7 @@ local function calls(command, kind)
 end
 
 -- The way through casulo-init, by which the C does not go.
-local HAND_OVER = { "dup3", "dup3", "execveat", "prctl", "prctl", "rt_sigprocmask", "fcntl", "fcntl" }
+local HAND_OVER = { "dup3", "execveat", "prctl", "prctl", "rt_sigprocmask", "fcntl" }
 
 local function without_hand_over(list)
   local rest, position = {}, 1

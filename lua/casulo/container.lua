@@ -94,12 +94,16 @@ end
 -- Whoever is another than root inside loses, by executing casulo-init, the capabilities that further steps need.
 local function is_root_inside(checked) return not checked.new.user or require "casulo.idmap".first(checked.uid_map) == 0 end
 
+local function numbers_of(checked, variant)
+  return require "casulo.handover".numbers(variant.fds, nil, checked.init or variant.gate)
+end
+
 -- Through casulo-init: as PID 1 of its own, to wait for the caller's word, and in any case with memory, an executable and descriptors
 -- in which nothing of the host is. Who executes the command is looked at by the root: its links, the first line of its scripts and its
 -- programs may name /proc/self/exe, and what runs is then the caller's own program, with the root's libraries, and open to be written.
 local function handed_over(checked, host, variant, own_steps)
   local handover = require "casulo.handover"
-  local numbers = handover.numbers(variant.fds)
+  local numbers = numbers_of(checked, variant)
   return handover.steps {
     init = variant.gate and handover.gate(numbers) or {}, command = own_steps, numbers = numbers, host = host,
     stays = checked.init, is_init = checked.init, grace = checked.init and checked.init.grace,
@@ -193,7 +197,7 @@ local function prepared(self, settings)
     job.flags = container.clone_flags(self.checked.new) | sys.CLONE_FILES
     if job.handed then
       job.gate, job.stays = variant.gate, self.checked.init and true
-      job.above = require "casulo.handover".numbers(variant.fds).above
+      job.above = numbers_of(self.checked, variant).above
     end
     self.jobs[key] = job
   end

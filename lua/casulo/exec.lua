@@ -142,7 +142,7 @@ local function plan_of(target, checked, variant)
   if host.root == "initramfs" then values[#values + 1] = "root" end
   for i in ipairs(target.cgroups) do values[#values + 1] = "cgroup " .. i end
   if variant.tty then values[#values + 1] = "terminal_socket" end
-  local numbers = handover.numbers(variant.fds, values)
+  local numbers = handover.numbers(variant.fds, values, true)
   local stdio = { stdin = variant.stdin, stdout = variant.stdout, stderr = variant.stderr, fds = variant.fds }
   return plan.new {
     before(values, numbers, target, variant.detach),

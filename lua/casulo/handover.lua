@@ -18,12 +18,13 @@ local SEALS = sys.F_SEAL_SEAL | sys.F_SEAL_SHRINK | sys.F_SEAL_GROW | sys.F_SEAL
 --- The numbers of the descriptors that casulo-init is given: the first that the command has no use for.
 -- @tparam[opt] table fds a sorted list of the numbers that it does have, beside the standard streams
 -- @tparam[opt] {string,...} values further ones that it is to have
--- @treturn table `report`; `control`, the next one; each value's, in their order; `above`: higher than all of them
-function handover.numbers(fds, values)
+-- @tparam[opt] boolean listens whether it is told anything later: to go on, or what becomes of the command
+-- @treturn table `report`; `control`, the next one, where it listens; each value's, in their order; `above`: higher than all of them
+function handover.numbers(fds, values, listens)
   local base = math.max(2, fds and fds[#fds] or 0) + 1
-  local numbers = { report = base, control = base + 1 }
-  for i, name in ipairs(values or {}) do numbers[name] = base + 1 + i end
-  numbers.above = base + 2 + #(values or {})
+  local numbers, last = { report = base, control = listens and base + 1 or nil }, listens and base + 1 or base
+  for i, name in ipairs(values or {}) do numbers[name] = last + i end
+  numbers.above = last + 1 + #(values or {})
   return numbers
 end
 
@@ -70,7 +71,7 @@ local function withdraw(numbers, stays)
   end
   return {
     drop(numbers.report, "casulo's own pipes are not the command's"),
-    drop(numbers.control, "nor is this one"),
+    numbers.control and drop(numbers.control, "nor is this one") or {},
   }
 end
 
@@ -92,7 +93,7 @@ function handover.steps(settings)
   return {
     file_steps(image, numbers.above, settings.host),
     { "dup2", ref "report", numbers.report, why = "where casulo-init tells whether the command could be executed" },
-    { "dup2", ref "control", numbers.control, why = "and where the caller's word comes from" },
+    numbers.control and { "dup2", ref "control", numbers.control, why = "and where the caller's word comes from" } or {},
     { "fexecve", ref "init", { "casulo-init" }, {}, why = "a process with memory of its own, and nothing of the caller in it" },
     init, command,
   }

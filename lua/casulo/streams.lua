@@ -159,14 +159,15 @@ local function open_sockets(opened, name)
 end
 
 -- What casulo-init tells the caller, and the caller it.
-local function open_handover(opened)
+local function open_handover(opened, job)
   local reader, writer, errno = sys.pipe2()
   if not reader then return nil, writer, errno end
   opened.ours.report = reader
   local ok, message
   ok, message, errno = place(opened, "report", writer, true)
   if not ok then return nil, message, errno end
-  return open_sockets(opened, "control")
+  if job.stays or job.gate then return open_sockets(opened, "control") end
+  return true
 end
 
 local function open_all(opened, settings)
@@ -186,7 +187,7 @@ local function open_all(opened, settings)
     local ok, message, errno = open_sockets(opened, "terminal_socket")
     if not ok then return nil, message, errno end
   end
-  if settings.job.handed then return open_handover(opened) end
+  if settings.job.handed then return open_handover(opened, settings.job) end
   if settings.job.program then return true end
   return open_report(opened)
 end
