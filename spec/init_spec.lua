@@ -173,6 +173,7 @@ describe("of casulo-init from outside", function()
   support.each_identity("its memory holds its own program, and nothing of its caller", function()
     local p <close> = running()
     local text = {}
+    support.eventually(function() return not support.read_file(file(p, "maps")):find("/dev/zero", 1, true) end, "it shares nothing with its child")
     local mem <close> = assert(io.open(file(p, "mem"), "rb"))
     for line in io.lines(file(p, "maps")) do
       local first, last, name = line:match "^(%x+)%-(%x+) %S+ %S+ %S+ %S+%s*(.*)$"
