@@ -249,6 +249,7 @@ static void default_signals(void) {
 static void child(void *unused) {
   (void)unused;
   DO(close_range((unsigned)caller + 1, ~0U, CLOSE_RANGE_UNSHARE)); /* until here the descriptors are shared */
+  default_signals();
   die_with_caller();
   DO(setsid());
   umask(022);
@@ -261,7 +262,6 @@ static void child(void *unused) {
   if (kind != FOUR) loopback();
   DO(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &(struct sock_fprog){ sizeof filter / sizeof *filter, filter }));
   DO(syscall(SYS_setgroups, 0, &(gid_t){ 0 }));
-  default_signals();
   DO(close_range(3, ~0U, CLOSE_RANGE_CLOEXEC));
   drop_rights(); /* casulo in casulo-init; here the caller's executable stays within reach */
   DO(chdir("/"));

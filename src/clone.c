@@ -200,7 +200,8 @@ where it returns nothing), or with 1 and a message on standard error where it ra
 @function clone
 @tparam integer flags CLONE_NEW…, CLONE_PIDFD. For a program, CLONE_FILES: the child has of the caller's descriptors those up to the highest
 that the steps and the inputs name, so that a start costs the same however many the caller has; it shares the table of them until
-it has made a copy, by close_range(2) with CLOSE_RANGE_UNSHARE. A number inside a string (/proc/self/fd/N) names none
+it has made a copy, by close_range(2) with CLOSE_RANGE_UNSHARE. A number inside a string (/proc/self/fd/N) names none. A child that walks a
+program ignores and handles no signal, whatever the caller does
 @tparam program|function body
 @tparam[opt] table options `cgroup`: the descriptor of a cgroup v2 directory to start in. For a program, `values`: its inputs, by the
 names of their refs; `born`: a function that is called with the child's PID while the child waits in its new namespaces, and lets

@@ -148,9 +148,19 @@ UNINSTRUMENTED static bool copy_descriptors(struct start *s) {
   return result == 0;
 }
 
+/* CLONE_CLEAR_SIGHAND leaves ignored what the caller ignores. */
+UNINSTRUMENTED static void default_signals(void) {
+  struct { unsigned long handler, flags, restorer, mask; } by_default;
+  by_default.handler = by_default.flags = by_default.restorer = by_default.mask = 0;
+  for (int number = 1; number < _NSIG; number++)
+    if (number != SIGKILL && number != SIGSTOP)
+      raw_call(SYS_rt_sigaction, number, (long)&by_default, 0, sizeof by_default.mask, 0, 0);
+}
+
 UNINSTRUMENTED static void run_child(void *arg) {
   struct start *s = arg;
   while (s->child.flags & CLONE_FILES && !copy_descriptors(s)) raw_call(SYS_exit_group, 125, 0, 0, 0, 0, 0);
+  default_signals();
   if (s->program->changes_ids) raw_call(SYS_fcntl, s->held[1], F_SETLK, (long)&lock, 0, 0, 0);
   walk(s->program);
 }

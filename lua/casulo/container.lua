@@ -121,7 +121,7 @@ function container.plan(checked, host, variant)
   local by_init = checked.init and is_root_inside(checked)
   local rights, further = command.rights(checked, host, by_init and {} or with_caller "the kernel forgets that request when the ids change")
   local own = { checked.init and life.session() or {}, control, by_init and rights or {}, further, command.exec(checked, host) }
-  return plan.new {
+  return plan.of_recipes {
     steps,
     by_init and {} or rights,
     life.clean(),
@@ -180,7 +180,7 @@ end
 function Container:explain()
   local explain = require "casulo.explain"
   local why = self.checked.new.pid and "a child that is PID 1, with these namespaces of its own" or "a child with these namespaces of its own"
-  return plan.new { life.own_descriptors(), container.plan(self.checked, self.host, container.variant(self.checked)) }
+  return plan.new { life.birth(), container.plan(self.checked, self.host, container.variant(self.checked)) }
     :explain(explain.clone(container.clone_flags(self.checked.new)), why)
 end
 

@@ -35,18 +35,13 @@ function handover.gate(numbers)
   return { { "read", numbers.control, 1, expect = 1, why = "everything is ready; wait until the caller says so" } }
 end
 
---- Steps of another phase than the one they were made for.
+--- Moves steps to another phase than the one they were made for.
 -- @tparam string phase
--- @tparam table steps
--- @treturn table
+-- @tparam table steps of recipes, as `plan.of_recipes` takes them
+-- @treturn table a list of them
 function handover.in_phase(phase, steps)
-  local moved = {}
-  for i, step in ipairs(plan.new(steps).steps) do
-    local copy = {}
-    for key, value in pairs(step) do copy[key] = value end
-    copy.phase = phase
-    moved[i] = copy
-  end
+  local moved = plan.of_recipes(steps).steps
+  for i = 1, #moved do moved[i].phase = phase end
   return moved
 end
 local in_phase = handover.in_phase

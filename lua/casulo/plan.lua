@@ -93,12 +93,12 @@ end
 local function flatten(steps, list)
   for i = 1, #list do
     local item = list[i]
-    if item.why then steps[#steps + 1] = item else flatten(steps, item) end
+    if item.why then steps[#steps + 1] = item else flatten(steps, item.steps or item) end
   end
 end
 
 --- Makes a plan of what casulo's own recipes return. It is not checked: a start has no time for that.
--- @tparam table list steps, each with its `why`, and lists of steps without holes
+-- @tparam table list steps, each with its `why`, lists of steps without holes, and plans
 -- @treturn plan
 function plan.of_recipes(list)
   local steps = {}

@@ -47,7 +47,7 @@ local function is_restricted(steps)
 end
 
 local function failed_in_child(steps, results, message, errno, position)
-  local step = position == 0 and errno ~= sys.ECANCELED and require "casulo.recipes.life".own_descriptors()[1] or steps[position]
+  local step = position == 0 and errno ~= sys.ECANCELED and require "casulo.recipes.life".birth()[1] or steps[position]
   if step and step[1] == "execve" and errno == sys.ENOENT then
     local denied = denied_before(steps, results, position)
     if denied then step, errno = denied, sys.EACCES end

@@ -55,9 +55,9 @@ local function guard(settings)
     handover.steps {
       numbers = numbers, host = host, command = {},
       init = {
-        { "poll", { { fd = numbers.caller, events = sys.POLLIN } }, -1 },
-        { "ioctl", STDIN, sys.TCSETSW, settings },
-        { "_exit", 0 },
+        { "poll", { { fd = numbers.caller, events = sys.POLLIN } }, -1, why = "until the caller has ended" },
+        { "ioctl", STDIN, sys.TCSETSW, settings, why = "the terminal is as it was" },
+        { "_exit", 0, why = "and this was all" },
       },
     },
   })

@@ -54,14 +54,21 @@ function life.die_with_parent(pid, again)
   }
 end
 
---- What a clone with CLONE_FILES begins with, in words: `sys.clone` itself does it.
+--- What a child begins with, in words: `sys.clone` itself does it.
 -- @treturn table steps
--- @see close_range(2)
-function life.own_descriptors()
-  return {
+-- @see close_range(2), signal(7)
+function life.birth()
+  local steps = {
     { "close_range", ref "the first that is not needed", 0xffffffff, sys.CLOSE_RANGE_UNSHARE,
       why = "the table of descriptors, shared so far, becomes its own: a copy of all that the caller has would take time and memory" },
   }
+  for number = 1, sys.SIGRTMAX do
+    if number ~= sys.SIGKILL and number ~= sys.SIGSTOP then
+      steps[#steps + 1] = { "signal", number, sys.SIG_DFL, alike = number > 1,
+        why = "a signal that the caller ignores, as servers do SIGPIPE, must not be ignored by the command" }
+    end
+  end
+  return steps
 end
 
 --- A session of its own.
@@ -140,19 +147,11 @@ function life.usual(filtered)
   }
 end
 
---- What the command does not inherit: signals ignored, descriptors.
+--- What the command does not inherit: descriptors.
 -- @treturn table steps
--- @see signal(7), close_range(2)
+-- @see close_range(2)
 function life.clean()
-  local steps = {}
-  for number = 1, sys.SIGRTMAX do
-    if number ~= sys.SIGKILL and number ~= sys.SIGSTOP then
-      steps[#steps + 1] = { "signal", number, sys.SIG_DFL, alike = steps[1] ~= nil,
-        why = "a signal that the caller ignores, as servers do SIGPIPE, must not be ignored by the command" }
-    end
-  end
   return {
-    steps,
     { "close_range", 3, 0xffffffff, sys.CLOSE_RANGE_CLOEXEC,
       why = "of the caller's descriptors only the standard streams survive the exec" },
   }
