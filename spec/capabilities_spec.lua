@@ -118,7 +118,8 @@ describe("the capabilities", function()
       for _, case in ipairs {
         { { "CHOWN", "CAP_KILL" }, chown_kill }, { { "chown", "cap_kill" }, chown_kill }, { {}, 0 }, { { "ALL" }, all }, { { add = { "all" } }, all },
         { { drop = { "ALL" } }, 0 }, { { add = { "CHOWN" }, drop = { "ALL" } }, 0 }, { { add = { "NET_RAW" } }, DEFAULT | 1 << sys.CAP_NET_RAW },
-        { { drop = { "CAP_CHOWN", "kill", "MKNOD" } }, DEFAULT & ~chown_kill }, { { add = { "ALL" }, drop = { "SYS_ADMIN" } }, all & ~(1 << sys.CAP_SYS_ADMIN) },
+        { { drop = { "CAP_CHOWN", "kill", "MKNOD" } }, DEFAULT & ~chown_kill },
+        { { add = { "ALL" }, drop = { "SYS_ADMIN" } }, all & ~(1 << sys.CAP_SYS_ADMIN) },
         { { add = { "SYS_TIME" }, drop = { "CHOWN" } }, DEFAULT & ~1 | 1 << sys.CAP_SYS_TIME }, { { add = {} }, DEFAULT },
       } do assert.are.same(of_root(case[2]), sets_in(output(over(fields, { capabilities = case[1] })))) end
     end
