@@ -62,7 +62,8 @@ describe("the working directory", function()
             local result, err = run(root, { command = { "/bin/sh", "-c", "pwd -P; ls" }, cwd = ("/work-%d%s"):format(i, below) })
             assert.is_nil(result, text)
             assert.are.equal("openat2", err.call)
-            assert.is_true(err.errno == sys.ELOOP or err.errno == sys.ENOENT and text:find "%%d" ~= nil, tostring(err)) -- it is closed
+            assert.is_true(err.errno == sys.ELOOP or err.errno == sys.ENOENT and text:find "%%d" ~= nil -- it is closed
+              or err.errno == sys.EACCES and text:find "/1/" ~= nil, tostring(err)) -- it has less rights than PID 1
           end
         end
       end)

@@ -110,10 +110,6 @@ end
 function CALLS.chdir(err)
   if err.errno == sys.ENOENT then return "there is no such directory where this process is: in the container, for cwd" end
 end
-function CALLS.openat2(err)
-  if err.errno == sys.ELOOP then return "too many links, or one of /proc to an open file or another root, which is never followed" end
-  if err.step.as == "working directory" then return CALLS.chdir(err) end
-end
 function CALLS.execve(err)
   local name = err.args[2][1]
   if err.errno == sys.ENOENT and name and not name:find "/" then
@@ -131,7 +127,11 @@ local AT_PLACE = {
   [sys.ELOOP] = "a link of /proc cannot be followed", [sys.EACCES] = "the user of the command may not reach it",
 }
 function CALLS.openat2(err)
-  if tostring(err.step.as):find "^landlock " and AT_PLACE[err.errno] then return "landlock.paths: " .. AT_PLACE[err.errno] end
+  local value, known = tostring(err.step.as), AT_PLACE[err.errno]
+  if known and value:find "^landlock " then return "landlock.paths: " .. known end
+  if known and value:find "^place of " then return "masked, readonly_paths: " .. known end
+  if err.errno == sys.ELOOP then return "too many links, or one of /proc to an open file or another root, which is never followed" end
+  if value == "working directory" then return CALLS.chdir(err) end
 end
 function CALLS.landlock_add_rule(err)
   if err.errno == sys.EINVAL then return "landlock.paths: a file has none of these rights, which are a directory's" end
