@@ -161,7 +161,8 @@ end)
 -- What casulo does after the filter is there, and what a small program does.
 local OF_CASULO = [[ setgroups setresgid setresuid capset prctl rt_sigaction rt_sigprocmask close_range dup3 dup2 close openat2 chdir fchdir umask
   setsid fcntl read write poll ppoll pidfd_open execveat execve exit exit_group clone ]]
-local OF_THE_PROGRAM = [[ getpid mmap brk arch_prctl set_tid_address set_robust_list rseq prlimit64 readlink readlinkat getrandom mprotect fstat newfstatat ]]
+local OF_THE_PROGRAM = [[
+  getpid mmap brk arch_prctl set_tid_address set_robust_list rseq prlimit64 readlink readlinkat getrandom mprotect fstat newfstatat ]]
 
 describe("seccomp", function()
   test("leaves all to the kernel where it is false", function()
