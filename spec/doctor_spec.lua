@@ -193,7 +193,8 @@ describe("doctor names what covers", function()
         local found = examined()
         assert.are.equal("ok", found["/proc"].state)
         finds(found["/sys"], "warning", "something is mounted on /sys/module",
-          "docker run --security-opt systempaths=unconfined, or what does the same for the container around casulo")
+          "docker run --security-opt systempaths=unconfined, or what does the same for the container around casulo"
+            .. "; nesting = true, in the description of one of casulo's")
         agrees(found["/sys"], in_user_namespace())
       end)
     end)
@@ -232,7 +233,8 @@ describe("doctor names what covers", function()
   end)
 end)
 
-local UNCONFINED = "docker run --security-opt seccomp=unconfined, or what does the same for the container around casulo"
+local UNCONFINED = "docker run --security-opt seccomp=unconfined, or what does the same for the container around casulo; nesting = true, "
+  .. "in the description of one of casulo's"
 
 describe("doctor names the call that a filter around casulo", function()
   -- as of x86-64 and aarch64

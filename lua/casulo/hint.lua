@@ -112,7 +112,7 @@ function CALLS.chdir(err)
 end
 local NO_PLACE = "there is no such place in the container"
 local AT_PLACE = { [sys.ENOENT] = NO_PLACE, [sys.ENOTDIR] = NO_PLACE, [sys.EACCES] = "the user of the command may not reach it" }
-local PLACES = { ["^landlock "] = "landlock.paths", ["^place of "] = "masked or readonly_paths" }
+local PLACES = { ["^landlock "] = "landlock.paths", ["^place of "] = "masked, readonly_paths" }
 function CALLS.openat2(err)
   local name = tostring(err.step.as)
   if err.errno == sys.ELOOP then return "too many links, or one of /proc to an open file or another root, which is never followed" end

@@ -13,6 +13,10 @@ local obstacles = {}
 local CAP_SYS_ADMIN = 21
 local OLDEST = { 5, 12 } -- mount_setattr
 
+-- What is around casulo may be a container of its own.
+local NESTING = "; nesting = true, in the description of one of casulo's"
+local UNCONFINED = "docker run --security-opt seccomp=unconfined, or what does the same for the container around casulo" .. NESTING
+
 local function obstacle(cure, what, ...) return { what = what:format(...), cure = cure } end
 
 --- An obstacle as one sentence.
@@ -50,7 +54,7 @@ function obstacles.missing(call, host)
     return obstacle("boot a later kernel; Debian 12 has 6.1", "this is Linux %s, and casulo needs Linux %d.%d or later",
       host.release, OLDEST[1], OLDEST[2])
   end
-  return obstacle("docker run --security-opt seccomp=unconfined, or what does the same for the container around casulo",
+  return obstacle(UNCONFINED,
     "Linux 5.12 and later have %s, which a seccomp filter hides here", call)
 end
 
@@ -58,7 +62,7 @@ end
 -- @tparam string call
 -- @treturn table
 function obstacles.filtered(call)
-  return obstacle("docker run --security-opt seccomp=unconfined, or what does the same for the container around casulo",
+  return obstacle(UNCONFINED,
     "the seccomp filter around casulo, or a security module, refuses %s", call)
 end
 
@@ -130,8 +134,8 @@ end
 -- @treturn table
 function obstacles.covered(kind, host)
   local places = table.concat(host.covered[kind], " ")
-  local cure = host.is_inner and "docker run --security-opt systempaths=unconfined, or what does the same for the container around casulo"
-    or places ~= "" and "umount " .. places or nil
+  local unconfined = "docker run --security-opt systempaths=unconfined, or what does the same for the container around casulo" .. NESTING
+  local cure = host.is_inner and unconfined or places ~= "" and "umount " .. places or nil
   return obstacle(cure, "the kernel lets a user namespace mount a /%s only while a whole one is in sight, and %s", kind,
     places ~= "" and "here something is mounted on " .. places or "there is none here")
 end
