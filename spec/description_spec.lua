@@ -5,7 +5,7 @@ local support = require "support"
 
 -- the facts of a host that a check asks for
 local NONE = { free = 100000 }
-local ROOT = { uid = 0, gid = 0, login = "root", subuid = NONE, subgid = NONE, last_capability = 40, capabilities = -1 }
+local ROOT = { uid = 0, gid = 0, login = "root", kernel_uid = 0, subuid = NONE, subgid = NONE, last_capability = 40, capabilities = -1 }
 local USER = { uid = 1000, gid = 1000, login = "ana", subuid = NONE, subgid = NONE, last_capability = 40, capabilities = -1 }
 
 local function with_rootfs(fields)
@@ -222,6 +222,21 @@ describe("a description", function()
       { { uid_map = { { 0, 0, 1 } } }, ".uid_map[1]: not the caller's" }, { { gid_map = { { 0, 0, 1 } } }, ".gid_map[1]: not the" },
       { { user = 1 }, ".user.uid: 1 stands for nobody outside" },
     }, function(fields) return refused_for(USER, fields) end)
+  end)
+
+  it("refuses nesting where root inside would be the host's root", function()
+    local function nested(fields)
+      fields.nesting, fields.namespaces = true, fields.namespaces or { "user", "mount", "pid" }
+      return fields
+    end
+    all_refused({
+      { nested { namespaces = { "mount" } }, ".nesting: containers inside would have the rights of the host's root" },
+      { nested {}, ".nesting: the containers inside could write to the kernel's own files, for uid_map has their owner, 0; " },
+      { nested { uid_map = { { 0, 100000, 10 }, { 10, 0, 1 } } }, ".nesting: the containers inside could" },
+    }, function(fields) return refused_for(ROOT, fields) end)
+    description.check(with_rootfs(nested { uid_map = { { 0, 100000, 10 } } }), ROOT)
+    description.check(with_rootfs(nested {}), USER)
+    description.check(with_rootfs(nested {}), setmetatable({ kernel_uid = false }, { __index = ROOT }))
   end)
 
   it("refuses streams that are none, and times that are not above 0", function()

@@ -33,12 +33,25 @@ describe("a file of the kernel", function()
     "^/proc/sys/kernel/ns_last_pid$", "^/proc/sys/kernel/pid_max$", "^/proc/sys/kernel/hostname$", "^/proc/sys/kernel/domainname$",
     "^/proc/sys/user/", "^/proc/pressure/" }
 
-  each_kind("cannot be opened for writing, where it is the host's", function(fields)
+  local function opens_only_its_own(fields)
     for path in output(root_with "writable", { "/writable", "/proc", "/sys" }, fields):gmatch "[^\n]+" do
       local is_own = false
       for _, pattern in ipairs(OWN) do is_own = is_own or path:find(pattern) end
       assert.is_truthy(is_own, path)
     end
+  end
+
+  each_kind("cannot be opened for writing, where it is the host's", opens_only_its_own)
+
+  support.each_identity("is as safe where nesting takes the masks away", function()
+    local mapped = support.is_root() and { { 0, 100000, 65536 } } or nil
+    opens_only_its_own { nesting = true, namespaces = ALL, uid_map = mapped, gid_map = mapped }
+  end)
+
+  each_kind("stays covered for root of a user namespace inside, where no call is refused", function(fields)
+    local settings = { seccomp = false }
+    for name, value in pairs(fields) do settings[name] = value end
+    assert.are.equal("tried\n", output(root_with "unmask", { "/unmask" }, settings))
   end)
 
   each_kind("that makes the host execute something, or end, cannot be opened for writing", function(fields)

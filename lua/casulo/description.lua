@@ -268,6 +268,17 @@ function description.settle_limits(checked, path, host)
   if checked.rlimits then checked.raised_limits = require "casulo.rlimit_fields".above(checked.rlimits, host.rlimits) end
 end
 
+-- There are no masks then, and to whom a file of the kernel belongs may write to it, without any capability.
+local function check_nesting(checked, path, host)
+  for _, range in ipairs(checked.uid_map) do
+    local first, count = range[2], range[3]
+    if host.kernel_uid and first <= host.kernel_uid and host.kernel_uid < first + count then
+      error(("%s.nesting: the containers inside could write to the kernel's own files, for uid_map has their owner, %d; "
+        .. 'give other ids, such as { { 0, 100000, 65536 } }, or "auto"'):format(path, host.kernel_uid), 0)
+    end
+  end
+end
+
 --- Checks a whole description.
 -- @tparam table raw
 -- @tparam table host facts of this host
@@ -292,6 +303,7 @@ function description.check(raw, host)
   local has_mounts = checked.mounts[1] or checked.root.idmap
   checked.any_idmap = has_mounts and require "casulo.mount_fields".any_idmap(checked)
   if checked.new.user then require "casulo.idmap".settle(checked, path, host) end
+  if checked.nesting then check_nesting(checked, path, host) end
   checked.available = capabilities.available(checked, host)
   capabilities.check(checked, path)
   description.settle_limits(checked, path, host)

@@ -10,6 +10,7 @@
 -- * `has_tty_group`: whether group 5, tty, stands for anyone in the caller's user namespace
 -- * `may_setgroups`: whether that namespace allows setgroups
 -- * `in_user_namespace`: whether the caller is in another user namespace than the first
+-- * `kernel_uid`: whose the kernel's own files are, the host's root, as the caller's user namespace calls it; false where it has no id there
 -- * `term`: the caller's TERM
 -- * `has_memfd_exec`: whether memfd_create knows MFD_EXEC
 -- * `capabilities`: those that the caller may hand on, a bit each, as they are now: permitted, and not taken from its bounding set
@@ -88,6 +89,11 @@ function gather.root()
 end
 
 function gather.in_user_namespace() return not read "/proc/self/uid_map":find "^%s*0%s+0%s+4294967295%s*$" end
+
+function gather.kernel_uid()
+  local found = sys.stat "/proc/sys/kernel/core_pattern"
+  return found and ("%d\n"):format(found.uid) ~= read "/proc/sys/kernel/overflowuid" and found.uid
+end
 
 function gather.may_setgroups() return read "/proc/self/setgroups" ~= "deny\n" end
 
