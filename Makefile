@@ -93,7 +93,7 @@ test: test-packages
 	$(give_back)
 	@eval "$$($(MAKE) -s env)" && $(BUSTED)
 
-lint: lint-packages build/casulo-init
+lint: lint-packages build/casulo-init build/bench/filter.h
 	@sh src/lint.sh "$(LUA_CFLAGS)"
 
 bench: bench-packages

@@ -23,7 +23,7 @@ describe("casulo", function()
     assert.are.same({}, sys.scandir(empty))
   end)
 
-  it("has its parts under the names of the README", function()
+  it("has its parts under the names of the reference", function()
     for _, name in ipairs { "sys", "container", "rootfs", "plan", "ref", "recipes", "unshared", "wait_any", "recorder", "host", "doctor",
       "_VERSION" } do
       assert.is_truthy(casulo[name], name)

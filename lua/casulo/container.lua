@@ -132,7 +132,7 @@ end
 
 --- Makes a container from a description. Runs nothing; a bad description raises, naming the field. What the host must
 -- be asked, such as whether a file or a directory is bound in, is asked here.
--- @tparam table raw the description; see the README for its fields
+-- @tparam table raw the description; its fields are in doc/reference.md
 -- @treturn container
 function container.new(raw)
   local host = require "casulo.host"
