@@ -11,7 +11,8 @@ local LIMITS = setmetatable({}, { __index = function() return { soft = 10, hard 
 
 -- The facts of a host whose kernel has this ABI.
 local function host(abi, is_off)
-  return { uid = 0, gid = 0, login = "root", subuid = NONE, subgid = NONE, landlock_abi = abi, landlock_is_off = is_off, rlimits = LIMITS }
+  return { uid = 0, gid = 0, login = "root", subuid = NONE, subgid = NONE, landlock_abi = abi, landlock_is_off = is_off, rlimits = LIMITS,
+    last_capability = 40, capabilities = -1 }
 end
 
 local function check(fields, facts)

@@ -167,7 +167,8 @@ function CALLS.spawn(err, host) return obstacles.helper(err.args[1][1], err.errn
 
 -- These, too, take the rights that a new user namespace gives.
 for _, name in ipairs { "unshare", "fsopen", "fsconfig", "mount_setattr", "umount2", "sethostname", "setns", "seccomp", "prctl" } do
-  CALLS[name] = refused
+  local own = CALLS[name]
+  CALLS[name] = own and function(err, host) return own(err, host) or refused(err, host) end or refused
 end
 
 --- What is in the way, where that is known.
