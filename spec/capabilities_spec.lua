@@ -97,6 +97,12 @@ describe("the capabilities", function()
     end
   end)
 
+  test("are as few as is asked for, however it comes about", function()
+    each_way({ capabilities = {} }, function(sets) assert.are.same(of_root(0), sets) end)
+    each_way({ capabilities = { drop = { "ALL" }, add = {} } }, function(sets) assert.are.same(of_root(0), sets) end)
+    each_way({ capabilities = { "KILL" } }, function(sets) assert.are.same(of_root(1 << sys.CAP_KILL), sets) end)
+  end)
+
   test("of another user are none, however it comes about", function(is_root)
     for _, fields in ipairs(users(is_root)) do
       each_way(fields, function(sets) assert.are.same(of_user(0), sets) end)

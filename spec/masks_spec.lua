@@ -56,10 +56,10 @@ local function test(name, body)
 end
 
 local function kinds(is_root)
-  local found = { {}, { init = true }, { readonly = true } }
+  local found = { {}, { init = true }, { readonly = true }, { namespaces = { pid = "host", net = "host" } } }
   if is_root then
-    found[4], found[5] = { user = 1000 }, { namespaces = ALL }
-    found[6] = { namespaces = ALL, uid_map = { { 0, 100000, 9 } }, gid_map = { { 0, 100000, 9 } } }
+    found[5], found[6] = { user = 1000 }, { namespaces = ALL }
+    found[7] = { namespaces = ALL, uid_map = { { 0, 100000, 9 } }, gid_map = { { 0, 100000, 9 } } }
   end
   return found
 end
