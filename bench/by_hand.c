@@ -68,10 +68,10 @@ static void die_with_caller(void) {
 
 static int device_in_sight(const char *node) {
   char path[32];
-  struct mount_attr readonly = { .attr_set = MOUNT_ATTR_RDONLY };
+  struct mount_attr harmless = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC };
   snprintf(path, sizeof path, "/dev/%s", node);
   int device = DO(open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | AT_RECURSIVE | OPEN_TREE_CLOEXEC));
-  DO(mount_setattr(device, "", AT_EMPTY_PATH | AT_RECURSIVE, &readonly, sizeof readonly));
+  DO(mount_setattr(device, "", AT_EMPTY_PATH | AT_RECURSIVE, &harmless, sizeof harmless));
   return device;
 }
 

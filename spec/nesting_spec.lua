@@ -35,7 +35,8 @@ end
 local function box(fields, command)
   local description = { rootfs = tree(), nesting = true, namespaces = ALL, hostname = "first", stderr = "pipe", stdin = "null", timeout = 60,
     command = command, mounts = { { type = "bind", source = support.command():gsub("/bin/casulo$", "/build/bin/casulo"), target = "/bin/casulo",
-      readonly = true } } }
+      readonly = true } },
+    uid_map = sys.geteuid() == 0 and { { 0, 100000, 65536 } } or nil } -- not the owner of the kernel's files
   for name, value in pairs(fields or {}) do description[name] = value end
   return casulo.container(description)
 end
