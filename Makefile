@@ -7,6 +7,7 @@
 #   make lint       compilers and linters, with every warning an error
 #   make install    into PREFIX (and DESTDIR)
 #   make doc        the reference as pages, in doc/api (needs lua-ldoc)
+#   make filters    what is made of libseccomp's tables, and of casulo's list of system calls, when one of them has changed
 #   make env        the export lines that let a shell use this checkout
 
 LUA = lua5.4
@@ -23,7 +24,7 @@ MODULES = $(shell find lua -name '*.lua')
 BUSTED = $(LUA) /usr/bin/busted
 
 NEEDED = gcc make pkg-config lua5.4 liblua5.4-dev lua-dkjson busybox-static
-NEEDED_BY_TESTS = lua-busted luarocks strace iproute2 uidmap lua-luv lua-cqueues
+NEEDED_BY_TESTS = lua-busted luarocks strace iproute2 uidmap lua-luv lua-cqueues libseccomp-dev
 MEASURED_BY_BENCH = hyperfine bubblewrap crun runc gnuplot-nox
 NEEDED_BY_LINT = lua-check clang clang-tidy libclang-rt-14-dev valgrind
 
@@ -114,6 +115,13 @@ build/bench/pause: bench/pause.c
 sanitize: lint-packages build/casulo-init
 	@sh src/sanitize.sh "$(LUA_CFLAGS)"
 
+# These are kept with the sources: a build needs neither libseccomp nor the time.
+filters: all
+	$(CC) $(CFLAGS) $(WARNINGS) -o build/syscalls src/filter/syscalls.c -lseccomp
+	build/syscalls >build/syscalls.lua && cp build/syscalls.lua lua/casulo/syscalls.lua
+	eval "$$($(MAKE) -s env)" && $(LUA) src/filter/default.lua >build/default_filter.lua
+	cp build/default_filter.lua lua/casulo/default_filter.lua
+
 doc:
 	@mkdir -p build/doc
 	@cat src/sys.c $(filter-out src/sys.c,$(SOURCES)) >build/doc/sys.c
@@ -139,4 +147,4 @@ uninstall:
 clean:
 	rm -rf build doc/api casulo src/*.o
 
-.PHONY: all packages test-packages lint-packages bench-packages demo test bench lint sanitize doc env install uninstall clean
+.PHONY: all packages test-packages lint-packages bench-packages demo test bench lint sanitize filters doc env install uninstall clean

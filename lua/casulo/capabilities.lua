@@ -100,17 +100,27 @@ local function named(names, all)
   return set
 end
 
+local function as(root, checked)
+  local request, all = checked.capabilities or {}, checked.available
+  if request.exact then return named(request.exact, all) end
+  local base = root and capabilities.set(capabilities.DEFAULT) or 0
+  if root and checked.nesting then base = base | capabilities.set(NESTING) end
+  return (base & all | named(request.add or {}, all)) & ~named(request.drop or {}, all)
+end
+
 --- The capabilities of the command.
 -- @tparam table checked `capabilities`: `exact`, or `add` and `drop`; `available`: a bit each; `user`, `new`, `uid_map`, `nesting`
 -- @treturn integer a bit each
 -- @treturn boolean whether the command is root
 function capabilities.of(checked)
-  local request, all, root = checked.capabilities or {}, checked.available, is_root(checked)
-  if request.exact then return named(request.exact, all), root end
-  local base = root and capabilities.set(capabilities.DEFAULT) or 0
-  if root and checked.nesting then base = base | capabilities.set(NESTING) end
-  return (base & all | named(request.add or {}, all)) & ~named(request.drop or {}, all), root
+  local root = is_root(checked)
+  return as(root, checked), root
 end
+
+--- The bounding set of the command: where setuid programs count, they are to have what root would.
+-- @tparam table checked as for `of`, with `no_new_privs`
+-- @treturn integer a bit each
+function capabilities.bounding(checked) return as(is_root(checked) or not checked.no_new_privs, checked) end
 
 --- Names of a set.
 -- @tparam integer set

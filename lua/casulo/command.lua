@@ -99,7 +99,7 @@ function command.rights(checked, host, rearm, bounding)
   bounding = bounding or capabilities.all(host)
   local set, is_root = capabilities.of(checked)
   set = set & bounding
-  local bound, last = privileges.bound(set, bounding), checked.no_new_privs and privileges.no_new_privs() or {}
+  local bound, last = privileges.bound(capabilities.bounding(checked), bounding), checked.no_new_privs and privileges.no_new_privs() or {}
   local place = { life.cwd(checked.cwd), checked.umask ~= 18 and life.umask(checked.umask) or {} }
   if is_root then -- to whom its bounding set gives them again when it executes the command
     return user_steps(checked, host, rearm), { bound, privileges.have(set, 0, EXACTLY), last, place }

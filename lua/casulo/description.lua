@@ -299,6 +299,8 @@ function description.check(raw, host)
   return checked
 end
 
+local MOST_INSTRUCTIONS = 4096 -- BPF_MAXINSNS
+
 --- Asks the host what a checked description leaves to be known of it, such as whether a file or a directory is bound in.
 -- Raises what is wrong.
 -- @tparam table checked what `check` returns
@@ -312,6 +314,10 @@ function description.ask(checked, raw, host)
   if checked.root.type == "host" then require "casulo.host_tree".fill_in(checked, raw, path, host) end
   require "casulo.masking".settle(checked, host)
   checked.filter = require "casulo.command".filter(checked)
+  local instructions = checked.filter and #checked.filter // 8 or 0
+  if instructions > MOST_INSTRUCTIONS then
+    error(("%s.seccomp: a filter for these rules has %d instructions, and the kernel takes %d"):format(path, instructions, MOST_INSTRUCTIONS), 0)
+  end
 end
 
 return description

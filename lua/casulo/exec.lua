@@ -220,7 +220,7 @@ local function start(target, settings)
   local ok, err = look_at(target)
   if not ok then return nil, err end
   local variant = container.variant(settings)
-  target.bounding = target.rights.bounding & capabilities.of(settings.checked)
+  target.bounding = target.rights.bounding & capabilities.bounding(settings.checked)
   local the_plan, numbers = plan_of(target, settings.checked, variant)
   settings.job = process.job(the_plan)
   settings.job.flags, settings.job.above, settings.job.patience = sys.CLONE_FILES, numbers.above, PATIENCE

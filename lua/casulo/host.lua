@@ -12,7 +12,7 @@
 -- * `in_user_namespace`: whether the caller is in another user namespace than the first
 -- * `term`: the caller's TERM
 -- * `has_memfd_exec`: whether memfd_create knows MFD_EXEC
--- * `capabilities`: the permitted capabilities of the caller, a bit each, as they are now
+-- * `capabilities`: those that the caller may hand on, a bit each, as they are now: permitted, and not taken from its bounding set
 -- * `landlock_abi`: the version of what the kernel's Landlock knows; 0 where there is none
 -- * `landlock_is_off`: whether the kernel has one that was not enabled when it started
 -- * `rlimits`: the caller's limits of resources, as they are now: by name, `{ soft =, hard = }`
@@ -66,7 +66,13 @@ end
 function current.subuid() return subordinate "uid" end
 function current.subgid() return subordinate "gid" end
 
-function current.capabilities() return require "casulo.recipes.privileges".permitted() end
+function current.capabilities()
+  local set = require "casulo.recipes.privileges".permitted()
+  for number = 0, 63 do
+    if set & 1 << number ~= 0 and sys.prctl(sys.PR_CAPBSET_READ, number) ~= 1 then set = set & ~(1 << number) end
+  end
+  return set
+end
 
 function gather.term() return os.getenv "TERM" or "xterm" end
 

@@ -35,8 +35,10 @@ end
 -- @treturn ?string nil where none is near
 return function(name, known)
   local best, least
+  name = name:lower()
   for candidate in pairs(known) do
-    local far = is_short_for(name:lower(), candidate) and 0.5 + (#candidate - #name) / 1000 or distance(name:lower(), candidate)
+    local lower = candidate:lower()
+    local far = is_short_for(name, lower) and 0.5 + (#candidate - #name) / 1000 or distance(name, lower)
     if not least or far < least or (far == least and candidate < best) then best, least = candidate, far end
   end
   return best and least <= math.max(2, #best // 2) and best or nil

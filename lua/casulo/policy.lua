@@ -34,7 +34,10 @@ local REFUSED = {
   { "PERFMON", "perf_event_open" },
   { "DAC_READ_SEARCH", "open_by_handle_at" },
   { nil, "add_key request_key keyctl userfaultfd io_uring_setup io_uring_enter io_uring_register nfsservctl sysfs _sysctl uselib ustat "
-    .. "vm86 vm86old" },
+    .. "vm86 vm86old pciconfig_iobase pciconfig_read pciconfig_write" },
+  -- of old, for which C libraries have other ones, and such as no Linux ever had
+  { nil, "afs_syscall bdflush break ftime get_tls getpmsg gtty idle lock mpx nice oldfstat oldlstat oldolduname oldstat olduname prof profil "
+    .. "putpmsg readdir security sgetmask sigaction signal sigpending sigsuspend ssetmask stty tuxcall ulimit usr26 usr32 vserver" },
 }
 
 -- Arguments that the kernel takes as 32 bits are looked at as such, whatever is in the upper half.

@@ -61,6 +61,8 @@ local function check_condition(value, path)
   return { index, value.op, value.value, value.mask }
 end
 
+local MOST_CONDITIONS = 36 -- of one rule: a conditional jump of the filter goes no farther
+
 local function check_rule(value, path)
   if type(value) ~= "table" then wrong(path, "a table", value) end
   local calls, named = {}, {}
@@ -71,6 +73,7 @@ local function check_rule(value, path)
   local rule = { calls = check.list(calls, path, check_call), action = check_action(value.action, path .. ".action") }
   if not rule.calls[1] then error(path .. ": expected the names of system calls first", 0) end
   rule.conditions = check.list(value.args or {}, path .. ".args", check_condition)
+  if #rule.conditions > MOST_CONDITIONS then error(("%s.args: expected at most %d, got %d"):format(path, MOST_CONDITIONS, #rule.conditions), 0) end
   return rule
 end
 
