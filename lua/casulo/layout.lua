@@ -58,7 +58,7 @@ local function make_devices()
   local steps = {}
   for _, node in ipairs(require "casulo.recipes.devices".NODES) do
     steps[#steps + 1] = detached.clone_tree("device " .. node, "/dev/" .. node,
-      "a device of the host that does no harm", { readonly = true })
+      "a device of the host that does no harm", { readonly = true, nosuid = true, noexec = true })
   end
   return steps
 end

@@ -51,7 +51,7 @@ end
 
 function mount_kinds.device(name, mount)
   return detached.clone_tree(name, mount.source, "a device of the host, by name; read-only, or a chmod inside would reach the host's",
-    { readonly = true })
+    { readonly = true, nosuid = true, noexec = true })
 end
 
 function mount_kinds.tmpfs(name, mount)

@@ -18,6 +18,8 @@ devices.LINKS = {
   { "stderr", "/proc/self/fd/2" }, { "ptmx", "pts/ptmx" },
 }
 
+local HARMLESS = sys.MOUNT_ATTR_RDONLY | sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NOEXEC
+
 --- Links a minimal /dev has.
 -- @tparam string target where it is mounted
 -- @treturn table steps
@@ -46,7 +48,7 @@ function devices.minimal_dev(target, host)
   for _, node in ipairs(devices.NODES) do
     step { "open_tree", sys.AT_FDCWD, "/dev/" .. node, sys.OPEN_TREE_CLONE | sys.OPEN_TREE_CLOEXEC, as = "device " .. node,
       why = node == "null" and "the host's harmless devices, while its /dev is in sight" or "likewise" }
-    step { "mount_setattr", plan.ref("device " .. node), "", sys.AT_EMPTY_PATH, mounts.attribute_set(sys.MOUNT_ATTR_RDONLY),
+    step { "mount_setattr", plan.ref("device " .. node), "", sys.AT_EMPTY_PATH, mounts.attribute_set(HARMLESS),
       why = "read-only, which leaves the device writable, but not its mode and owner: those are the host's" }
   end
   step(mounts.tmpfs(target, { nosuid = true, mode = "755" }))

@@ -122,7 +122,8 @@ function life.streams(variant)
 end
 
 --- What else is the caller's, and would be inherited: its nice value, how its memory is laid out, its place in the OOM killer's
--- list, its keys. What an ordinary user may not change stays as it is.
+-- list, its keys. What an ordinary user may not change stays as it is; and, in a new user namespace, a nice value that was raised: to
+-- lower it takes CAP_SYS_NICE outside.
 -- @tparam boolean filtered whether calls that use keys are refused later, where no keyring can be had
 -- @treturn table steps
 -- @see setpriority(2), personality(2), proc_pid_oom_score_adj(5), KEYCTL_JOIN_SESSION_KEYRING(2const)

@@ -63,7 +63,7 @@ end
 --- What covers files: the null device, which is empty to readers.
 -- @treturn table steps
 function masks.null()
-  return detached.clone_tree("null", "/dev/null", "the null device, to hide files under it", { readonly = true })
+  return detached.clone_tree("null", "/dev/null", "the null device, to hide files under it", { readonly = true, nosuid = true, noexec = true })
 end
 
 --- Covers a place in an attached mount.
