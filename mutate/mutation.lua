@@ -13,6 +13,7 @@ local where = "exec" -- whose plan is being made
 -- Names are those of one description, numbers those of one run: neither is what a step is.
 local function general(text)
   text = text:gsub("mount %d+ /[^%s,)]*", "mount"):gsub("mount in /[^%s,)]*", "directory above mount"):gsub("layer %d+", "layer")
+  text = text:gsub("in place of /[^%s,)]*", "in place of path"):gsub("place of /[^%s,)]*", "place of path"):gsub('"%d+", O_(.*), %d+%)', '"1", O_%1)')
   text = text:gsub('"/proc/%d+', '"/proc/N')
   return (text:gsub('"(/[^"]*)"', function(path)
     local is_known = path == "/" or path:find "^/proc" or path:find "^/sys" or path:find "^/dev"
@@ -29,7 +30,7 @@ local SHORT = {
   mkdirat = "^%w+", mknodat = "^%w+", symlinkat = "^%w+", seccomp = "^%w+", sendmsg = "^%w+", getpid = "^%w+", getppid = "^%w+",
   landlock_create_ruleset = "^[%w_]+", read = "^%w+", memfd_create = "^[%w_]+",
 }
-local WITHOUT_WHY = { setrlimit = true, landlock_add_rule = true, mkdirat = true }
+local WITHOUT_WHY = { setrlimit = true, mount_setattr = true, landlock_add_rule = true, mkdirat = true }
 
 --- What a step is called here.
 -- @tparam table step
@@ -41,6 +42,8 @@ function mutation.describe(step, place)
   local text = mutation.explain.call(step)
   if place:find "^exec" then text = text:gsub("CAPBSET_DROP, CAP_[%u_]+", "CAPBSET_DROP, each") end
   text = general(SHORT[name] and text:match(SHORT[name]) or text)
+  -- with whichever attributes: each is taken away by itself, too
+  text = text:gsub("FSMOUNT_CLOEXEC, [^)]*%)", "attributes)"):gsub(", {attr_set=[^}]*}, 32%)", ", attributes)")
   if name == "fcntl" then text = text:gsub("%(%d+", "(N"):gsub("DUPFD_CLOEXEC.*", "DUPFD_CLOEXEC") end
   if name == "ioctl" then text = text:gsub("{ws_row.*", "…") end
   if WITHOUT_WHY[name] or text:find "CAPBSET" then return ("%s: %s"):format(place, text) end
@@ -109,8 +112,8 @@ local function each_change(step, body)
     for _, name in ipairs(math.type(value) == "integer" and flag_names(list, pattern) or {}) do
       local bit = sys[name] or 0
       local is_all = name:find "^MOUNT_ATTR_" and value == bit -- the same as no step at all
-      if value & bit ~= 0 and not is_all then
-        body("without " .. name, function() return with_argument(step, index, with_field(step[index + 1], field, value & ~bit)) end)
+      if value & bit ~= 0 then
+        body("without " .. name, function() return with_argument(step, index, with_field(step[index + 1], field, value & ~bit)) end, is_all)
       end
     end
   end
@@ -122,12 +125,19 @@ end
 -- What a command that comes later gets just as the first one does: there it is enough to take it away as a whole.
 local ONCE = { seccomp = true, landlock_create_ruleset = true, fcntl = true }
 
+local function note_once(what, name)
+  local key = what .. "\t" .. name
+  if mutation.seen[key] then return end
+  mutation.seen[key] = true
+  mutation.order[#mutation.order + 1] = { step = what, change = name }
+end
+
 local function note(step, what)
-  if mutation.seen[what] then return end
-  mutation.seen[what] = true
-  mutation.order[#mutation.order + 1] = { step = what, change = "" }
+  note_once(what, "")
   if ONCE[step[1]] and what:find "^exec" then return end
-  each_change(step, function(name) mutation.order[#mutation.order + 1] = { step = what, change = name } end)
+  each_change(step, function(name, _, is_all)
+    if not is_all then note_once(what, name) end
+  end)
 end
 
 -- A step as it is to be: itself, another, or nil.
@@ -180,10 +190,7 @@ local function wrap_container(container)
     for name, value in pairs(mutation.sys) do
       if name:find "^CLONE_NEW" and flags & value ~= 0 then
         local what = ("clone: %s"):format(name)
-        if mutation.is_recording and not mutation.seen[what] then
-          mutation.seen[what] = true
-          mutation.order[#mutation.order + 1] = { step = what, change = "" }
-        end
+        if mutation.is_recording then note_once(what, "") end
         if what == wanted then flags = flags & ~value end
       end
     end
