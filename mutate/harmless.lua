@@ -9,6 +9,7 @@ local REASONS = {
   { "mount_setattr%(device .*without AT_RECURSIVE", "nothing is mounted below a device" },
   { "mount_setattr%(null.*without AT_RECURSIVE", "nothing is mounted below a device" },
   { "mount_setattr%([%w ]*in proc.*without AT_RECURSIVE", "nothing is mounted below it in a new file system" },
+  { "the working directory.*without O_DIRECTORY", "fchdir refuses all else" },
   { "openat.*a file of its own\t.*without O_EXCL", "the file system is new and only this process reaches it" },
   { "scratch.*without MOUNT_ATTR", "the mount is gone before the command is executed" },
   { "files, attributes.*without MOUNT_ATTR", "the mount is gone before the command is executed" },
