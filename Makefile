@@ -4,6 +4,7 @@
 #   sudo make demo  a container to look at
 #   sudo make test  the whole suite
 #   sudo make bench what containers cost, beside other tools (QUICK=1: in short)
+#   sudo make mutate  each protective step taken out in turn, and the test that notices (ONLY=text: those with it in their name)
 #   make lint       compilers and linters, with every warning an error
 #   make install    into PREFIX (and DESTDIR)
 #   make doc        the reference as pages, in doc/api (needs lua-ldoc)
@@ -13,6 +14,7 @@
 LUA = lua5.4
 LUA_CFLAGS = $(shell pkg-config --cflags lua5.4 2>/dev/null || echo -I/usr/include/lua5.4)
 PREFIX = /usr/local
+JOBS = 2
 CFLAGS = -O2 -g
 WARNINGS = -Wall -Wextra -Werror
 SHARED = $(CFLAGS) $(WARNINGS) -fPIC -shared -fvisibility=hidden $(LUA_CFLAGS)
@@ -105,6 +107,11 @@ build/bench/filter.h: bench/filter.lua lua/casulo/default_filter.lua build/casul
 	@mkdir -p $(@D)
 	eval "$$($(MAKE) -s env)" && $(LUA) bench/filter.lua >$@
 
+mutate: test-packages
+	@$(MAKE) -s all
+	$(give_back)
+	@eval "$$($(MAKE) -s env)" && sh mutate/run.sh $(JOBS) "$(ONLY)"
+
 build/bench/by_hand: bench/by_hand.c build/bench/filter.h src/clone3.c src/clone3.h
 	$(CC) $(CFLAGS) $(WARNINGS) -static -o $@ bench/by_hand.c src/clone3.c
 
@@ -147,4 +154,4 @@ uninstall:
 clean:
 	rm -rf build doc/api casulo src/*.o
 
-.PHONY: all packages test-packages lint-packages bench-packages demo test bench lint sanitize filters doc env install uninstall clean
+.PHONY: all packages test-packages lint-packages bench-packages demo test bench mutate lint sanitize filters doc env install uninstall clean

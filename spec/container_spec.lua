@@ -104,7 +104,9 @@ describe("a container", function()
   support.each_identity("passes no descriptor on but the standard streams", function()
     local extra <close> = assert(sys.open("/etc/passwd", sys.O_RDONLY))
     assert(sys.fcntl(extra, sys.F_SETFD, 0)) -- as a careless host program leaves them
-    assert.are.equal("0 1 2 3", (output("ls /proc/self/fd"):gsub("\n", " "))) -- 3 is how ls reads the directory
+    for _, cwd in ipairs { "/", "/tmp" } do -- 3 is how ls reads the directory
+      assert.are.equal("0 1 2 3", (output("ls /proc/self/fd", { cwd = cwd }):gsub("\n", " ")))
+    end
   end)
 
   support.each_identity("resets signals that the caller ignores", function()
@@ -261,14 +263,16 @@ describe("a container", function()
     local open <close> = assert(sys.open(victim, sys.O_RDONLY | sys.O_DIRECTORY))
     for name, target in pairs { fd = "/proc/self/fd/" .. open:fileno(), cwd = "/proc/self/cwd", root = "/proc/1/root" } do
       assert(sys.symlink(target, ("%s/%s"):format(data, name)))
-      for _, kind in ipairs { "tmpfs", "bind" } do
-        local box = casulo.container { rootfs = support.rootfs(), command = { "/bin/true" }, mounts = {
-          { type = "bind", source = data, target = "/data" },
-          { type = kind, source = kind == "bind" and "/etc/passwd" or nil, target = ("/data/%s/PWNED"):format(name) },
-        } }
-        local result, err = box:run()
-        assert.is_nil(result)
-        assert.are.same({ "openat2", sys.ELOOP }, { err.call, err.errno }, tostring(err))
+      for _, kind in ipairs { "tmpfs", "bind", "directory" } do
+        for _, below in ipairs { "/PWNED", "" } do
+          local box = casulo.container { rootfs = support.rootfs(), command = { "/bin/true" }, mounts = {
+            { type = "bind", source = data, target = "/data" },
+            { type = kind, source = kind == "bind" and "/etc/passwd" or nil, target = ("/data/%s%s"):format(name, below) },
+          } }
+          local result, err = box:run()
+          assert.is_nil(result)
+          assert.are.same({ "openat2", sys.ELOOP }, { err.call, err.errno }, tostring(err))
+        end
       end
     end
     assert.are.same({}, sys.scandir(victim))

@@ -101,7 +101,7 @@ describe("exec", function()
       local p <close> = assert(box():start())
       local reader, writer = assert(sys.pipe2(0))
       for _, options in ipairs {
-        {}, { detach = true }, { fds = { [3] = writer, [9] = reader } }, { tty = true }, { tty = true, fds = { [4] = writer } },
+        {}, { cwd = "/tmp" }, { detach = true }, { fds = { [3] = writer, [9] = reader } }, { tty = true }, { tty = true, fds = { [4] = writer } },
       } do
         local extra = options.fds and (options.tty and " 4" or " 3 9") or ""
         options.command = FOREVER

@@ -1,0 +1,42 @@
+-- SPDX-License-Identifier: MIT
+-- make mutate itself: what it says of a protection that is taken out, and of a step that nobody misses.
+local support = require "support"
+
+local function mutate(...)
+  local words = {}
+  for i, word in ipairs { ... } do words[i] = ("'%s'"):format(word) end
+  local status, out, err = support.sh("sh mutate/run.sh 1 " .. table.concat(words, " "))
+  assert.are.equal("", err)
+  return status, out
+end
+
+describe("make mutate", function()
+  it("names the test that notices a step or a flag that is missing", function()
+    if not support.needs_root() then return end
+    local status, text = mutate("clone: CLONE_NEWUTS", "container")
+    assert.are.equal(0, status, text)
+    assert.is_truthy(text:find "^noticed +clone: CLONE_NEWUTS\n +container_spec%.lua: has PID 1, a name, .* %(as root%)\n$", text)
+    status, text = mutate("start, child: fsmount(proc context, attributes)  a mount of it, which has no place yet and no one can see, "
+      .. "without MOUNT_ATTR_NOSUID", "container")
+    assert.are.equal(0, status, text)
+    assert.is_truthy(text:find "^noticed .*, without MOUNT_ATTR_NOSUID\n +container_spec%.lua: has a read%-only /sys and", text)
+  end)
+
+  it("says so when nothing starts without a step", function()
+    if not support.needs_root() then return end
+    local status, text = mutate("start, before: getpid", "container")
+    assert.are.equal(0, status, text)
+    assert.is_truthy(text:find "^needed .*getpid.*\n +cannot start: pidfd_open", text)
+  end)
+
+  it("fails when no test notices", function()
+    if not support.needs_root() then return end
+    local status, text = mutate("--exactly", "start, child: a step of no plan", "container")
+    assert.are.same({ 1, "UNNOTICED      start, child: a step of no plan\n               \n" }, { status, text })
+  end)
+
+  it("leaves the host as it was", function()
+    if not support.needs_root() then return end
+    support.leaves_nothing(function() mutate("clone: CLONE_NEWNS", "container") end)
+  end)
+end)
