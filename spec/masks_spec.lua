@@ -206,7 +206,8 @@ describe("masked and readonly_paths", function()
     for _, name in ipairs { "masked", "readonly_paths" } do
       for _, case in ipairs { { "x", ': expected a list, got "x"' }, { { "x" }, '[1]: expected an absolute path, got "x"' },
         { { "/a", 7 }, "[2]: expected a string, got 7" }, { { "/a/../b" }, '[1]: expected a path without .., got "/a/../b"' },
-        { { "/a\0" }, "[1]: the string contains a NUL byte" } } do
+        { { "/a\0" }, "[1]: the string contains a NUL byte" },
+        { { "/etc", "//./" }, "[2]: / is the root itself, over which nothing would be seen (see readonly)" } } do
         local ok, message = pcall(box, { [name] = case[1] }, "true")
         assert.is_false(ok)
         assert.are.equal(("container.%s%s"):format(name, case[2]), (message:gsub("^[^:]*:%d+: ", "")))
