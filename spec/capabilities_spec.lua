@@ -62,9 +62,9 @@ local function each_way(fields, check)
     local p <close> = assert(first:start())
     local q <close> = assert(p:exec { command = STATUS, stdout = "pipe" })
     check(sets_in(q:wait().stdout))
-    local record = json.decode(json.encode(exec.record(first)), 1, nil, nil, nil)
+    local record = json.decode(json.encode(require "casulo.record".of(first)), 1, nil, nil, nil)
     record.pid, record.pidfd = p.pid, p.pidfd
-    local r <close> = assert(exec.start(assert(exec.target(record)), { command = STATUS, stdout = "pipe" }))
+    local r <close> = assert(exec.start(assert(require "casulo.record".target(record)), { command = STATUS, stdout = "pipe" }))
     check(sets_in(r:wait().stdout))
   end
 end

@@ -85,9 +85,9 @@ local function each_way(fields, want, nice)
     inside.nice = nice or want.nice
     local q <close> = assert(p:exec { command = { "/state" }, stdout = "pipe" })
     check(inside, q:wait().stdout)
-    local record = json.decode(json.encode(exec.record(first)), 1, nil, nil, nil)
+    local record = json.decode(json.encode(require "casulo.record".of(first)), 1, nil, nil, nil)
     record.pid, record.pidfd = p.pid, p.pidfd
-    local r <close> = assert(exec.start(assert(exec.target(record)), { command = { "/state" }, stdout = "pipe" }))
+    local r <close> = assert(exec.start(assert(require "casulo.record".target(record)), { command = { "/state" }, stdout = "pipe" }))
     check(inside, r:wait().stdout)
   end
 end

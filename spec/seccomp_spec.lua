@@ -136,9 +136,9 @@ describe("the filter of system calls", function()
       local p <close> = assert(first:start())
       local q <close> = assert(p:exec { command = command_of(words), stdout = "pipe" })
       check(q:wait().stdout)
-      local record = json.decode(json.encode(exec.record(first)), 1, nil, nil, nil)
+      local record = json.decode(json.encode(require "casulo.record".of(first)), 1, nil, nil, nil)
       record.pid, record.pidfd = p.pid, p.pidfd
-      local r <close> = assert(exec.start(assert(exec.target(record)), { command = command_of(words), stdout = "pipe" }))
+      local r <close> = assert(exec.start(assert(require "casulo.record".target(record)), { command = command_of(words), stdout = "pipe" }))
       check(r:wait().stdout)
       assert.are.equal("2", support.read_file(("/proc/%d/status"):format(p.pid)):match "Seccomp:%s*(%d)")
     end
