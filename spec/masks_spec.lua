@@ -8,7 +8,7 @@ local sys = casulo.sys
 local ALL = { "user", "pid", "mount", "uts", "ipc", "net", "cgroup" }
 local MASKED = { "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
   "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware" }
-local READONLY = { "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger" }
+local READONLY = { "/proc/bus", "/proc/dynamic_debug", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger" }
 
 local function box(fields, script)
   local description = { rootfs = support.rootfs(), command = { "/bin/sh", "-c", script }, stderr = "pipe", stdin = "null", timeout = 60 }
