@@ -53,6 +53,8 @@ describe("a description", function()
     all_refused {
       { { rootfs = 5 }, ".rootfs: expected a directory, or what a function of casulo.rootfs returns, got 5" },
       { { rootfs = "" }, '.rootfs: expected a directory, got ""' }, { { rootfs = {} }, ".rootfs[1]: expected a directory, as in" },
+      { { rootfs = { "/r", ephemral = true } }, '.rootfs: unknown field "ephemral"; did you mean ephemeral?' },
+      { { rootfs = { "/r", "/s" } }, ".rootfs: unknown field 2; known: ephemeral idmap nodev size type" },
     }
   end)
 

@@ -183,6 +183,26 @@ describe("a key of the caller's", function()
       assert.are.same({ 0, "none" }, { status, state_in(text).key })
     end
   end)
+
+  it("stays where no keyring can be had only in a command whose filter denies it all that uses keys", function()
+    local container = require "casulo.container"
+    local function goes_on(seccomp)
+      local made = container.new { rootfs = "/nonexistent", seccomp = seccomp }
+      local record = json.decode(json.encode(require "casulo.record".of(made)), 1, nil, nil, nil)
+      record.pid = 1
+      assert.are.equal(made.checked.denies_keys, require "casulo.record".target(record).checked.denies_keys) -- for commands that come later
+      for _, step in ipairs(container.plan(made.checked, made.host, {}).steps) do
+        if step[1] == "keyctl" then
+          for _, errno in ipairs(step.tolerate) do
+            if errno == sys.EDQUOT then return true end
+          end
+          return false
+        end
+      end
+    end
+    for _, seccomp in ipairs { { compat = true }, {} } do assert.is_true(goes_on(seccomp)) end
+    for _, seccomp in ipairs { { { "keyctl", action = "allow" } }, { default = "allow" }, false } do assert.is_false(goes_on(seccomp)) end
+  end)
 end)
 
 describe("a terminal of the caller's", function()

@@ -8,7 +8,7 @@ local sys = casulo.sys
 local ALL = { "user", "pid", "mount", "uts", "ipc", "net", "cgroup" }
 local MASKED = { "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
   "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware" }
-local READONLY = { "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger" }
+local READONLY = { "/proc/bus", "/proc/dynamic_debug", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger" }
 
 local function box(fields, script)
   local description = { rootfs = support.rootfs(), command = { "/bin/sh", "-c", script }, stderr = "pipe", stdin = "null", timeout = 60 }
@@ -208,7 +208,8 @@ describe("masked and readonly_paths", function()
     for _, name in ipairs { "masked", "readonly_paths" } do
       for _, case in ipairs { { "x", ': expected a list, got "x"' }, { { "x" }, '[1]: expected an absolute path, got "x"' },
         { { "/a", 7 }, "[2]: expected a string, got 7" }, { { "/a/../b" }, '[1]: expected a path without .., got "/a/../b"' },
-        { { "/a\0" }, "[1]: the string contains a NUL byte" } } do
+        { { "/a\0" }, "[1]: the string contains a NUL byte" },
+        { { "/etc", "//./" }, "[2]: / is the root itself, over which nothing would be seen (see readonly)" } } do
         local ok, message = pcall(box, { [name] = case[1] }, "true")
         assert.is_false(ok)
         assert.are.equal(("container.%s%s"):format(name, case[2]), (message:gsub("^[^:]*:%d+: ", "")))

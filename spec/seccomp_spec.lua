@@ -219,6 +219,14 @@ describe("seccomp", function()
     for _, word in ipairs(words) do assert.are.equal(sys.ENOTTY, found[word], word) end
   end)
 
+  test("refuses the other machine's calls where default allows all but what is named", function()
+    if not IS_X86 then return support.cannot_run "this makes calls of i386" end
+    local words = { "i20", "i21", "i310:0x20000" } -- getpid, mount, unshare
+    for _, default in ipairs { "allow", "log" } do
+      all_are(sys.ENOSYS, words, made({ seccomp = { { "mount", "unshare", action = "EPERM" }, default = default } }, words))
+    end
+  end)
+
   test("lets programs of the other machine run where compat is true", function()
     if not IS_X86 then return support.cannot_run "this makes calls of i386" end
     local plain = support.sh(("'%s' i20 | grep -qx 'i20 0'"):format(hostile.compile("payload/calls.c", "-static")))

@@ -16,10 +16,15 @@ function check.wrong(path, expected, value)
 end
 
 function check.unknown(path, kind, name, known)
-  local near = type(name) == "string" and require "casulo.nearest"(name, known)
-  local names = {}
-  for candidate in pairs(known) do names[#names + 1] = candidate end
+  local names, set = {}, {}
+  for candidate in pairs(known) do
+    if type(candidate) == "string" then -- one that is a position is named where it is missing
+      names[#names + 1] = candidate
+      set[candidate] = true
+    end
+  end
   table.sort(names)
+  local near = type(name) == "string" and require "casulo.nearest"(name, set)
   error(("%s: unknown %s %s; %s"):format(path, kind, check.shown(name),
     near and ("did you mean %s?"):format(near) or "known: " .. table.concat(names, " ")), 0)
 end

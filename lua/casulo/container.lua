@@ -80,7 +80,7 @@ local function surroundings(checked, host, variant)
     life.session(),
     command.raise_limits(checked),
     life.umask(18, "whoever started casulo: the places made here get usual modes"),
-    life.usual(checked.filter),
+    life.usual(checked.denies_keys),
     map_steps(checked),
     join,
     layout.steps(checked, host, command.become_root(checked, with_caller "the kernel forgets that request when the ids change")),

@@ -326,6 +326,8 @@ function description.ask(checked, raw, host)
   if checked.root.type == "host" then require "casulo.host_tree".fill_in(checked, raw, path, host) end
   require "casulo.masking".settle(checked, host)
   checked.filter = require "casulo.command".filter(checked)
+  local rules = checked.seccomp or {}
+  checked.denies_keys = checked.filter and not (rules[1] or rules.default) -- such rules may allow them
   local instructions = checked.filter and #checked.filter // 8 or 0
   if instructions > MOST_INSTRUCTIONS then
     error(("%s.seccomp: a filter for these rules has %d instructions, and the kernel takes %d"):format(path, instructions, MOST_INSTRUCTIONS), 0)

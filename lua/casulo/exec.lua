@@ -150,7 +150,7 @@ local function plan_of(target, checked, variant)
     life.session(),
     command.raise_limits(checked),
     life.umask(18, "whoever started casulo"),
-    life.usual(checked.filter),
+    life.usual(checked.denies_keys),
     life.clean(),
     life.streams(stdio),
     pass(values, numbers),

@@ -8,7 +8,8 @@
 --
 -- A policy is `default`, the action for numbers that it does not name, and `machines`, a list of `{ audit, verdicts }`: what
 -- AUDIT_ARCH_… says, and for a number an action, or a list of rules that ends in an action. A rule is `{ action, conditions }`; the
--- first whose conditions all hold counts. A condition is `{ index, operator, value, mask }`. The default is also for the calls of other machines.
+-- first whose conditions all hold counts. A condition is `{ index, operator, value, mask }`. `others`, by default `default`, is the action for
+-- calls of other machines, which have other numbers, and for those of the x32 ABI.
 -- @module casulo.filter
 
 local filter = {}
@@ -18,6 +19,7 @@ local LOAD, AND, JUMP, RETURN = 0x20, 0x54, 0x05, 0x06
 local EQUAL, ABOVE, AT_LEAST = 0x15, 0x25, 0x35
 local NUMBER, MACHINE, ARGUMENTS = 0, 4, 16
 local LOW = 0xffffffff
+local X32 = 0x40000000 -- from here on x86-64 numbers the calls of the x32 ABI; nowhere else are there as many
 
 -- A piece of a filter is a list of { operation, value, yes, no }, where yes and no are how many instructions are jumped over. It
 -- ends in a verdict, whichever way it takes.
@@ -83,7 +85,7 @@ local function verdict_piece(verdict)
 end
 
 -- Where another verdict begins: `{ { first number, verdict }, … }`
-local function ranges_of(verdicts, default)
+local function ranges_of(verdicts, default, others)
   local numbers, ranges = {}, { { 0, default } }
   for number in pairs(verdicts) do numbers[#numbers + 1] = number end
   table.sort(numbers)
@@ -97,6 +99,7 @@ local function ranges_of(verdicts, default)
     begin(number, verdicts[number])
     if numbers[i + 1] ~= number + 1 then begin(number + 1, default) end
   end
+  begin(X32, others)
   return ranges
 end
 
@@ -118,10 +121,11 @@ end
 -- @treturn string of struct sock_filter
 -- @see seccomp(2)
 function filter.compile(policy)
-  local piece = verdict_piece(policy.default)
+  local others = policy.others or policy.default
+  local piece = verdict_piece(others)
   for i = #policy.machines, 1, -1 do
     local machine = policy.machines[i]
-    local ranges = ranges_of(machine.verdicts, policy.default)
+    local ranges = ranges_of(machine.verdicts, policy.default, others)
     piece = branch(EQUAL, machine.audit, append({ { LOAD, NUMBER } }, search_piece(ranges, 1, #ranges)), piece)
   end
   return text_of(append({ { LOAD, MACHINE } }, piece))

@@ -17,6 +17,9 @@ local REFUSE, UNKNOWN = ERRNO | sys.EPERM, ERRNO | sys.ENOSYS
 --- The actions of a filter by name; the name of an errno stands for failing with it.
 policy.ACTIONS = { allow = ALLOW, log = 0x7ffc0000, trap = 0x00030000, kill = 0x80000000 }
 
+-- Actions after which the call is made.
+local RUNS = { [ALLOW] = true, [policy.ACTIONS.log] = true }
+
 -- Refused calls, and the capability for which they are not: it would be worth nothing without them.
 local REFUSED = {
   { "SYS_ADMIN", "mount umount umount2 pivot_root open_tree move_mount fsopen fsconfig fsmount fspick mount_setattr setns unshare "
@@ -121,7 +124,9 @@ function policy.filter(audit, held, rules)
   for i, name in ipairs(MACHINES[audit]) do
     if i == 1 or rules.compat then machines[i] = machine_of(name, held, rules) end
   end
-  return require "casulo.filter".compile { default = rules.default or UNKNOWN, machines = machines }
+  -- of another machine's call the rules say nothing: what they refuse has another number there
+  local others = RUNS[rules.default] and UNKNOWN or rules.default or UNKNOWN
+  return require "casulo.filter".compile { default = rules.default or UNKNOWN, others = others, machines = machines }
 end
 
 return policy

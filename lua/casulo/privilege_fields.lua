@@ -94,7 +94,9 @@ end
 
 local function check_path(value, path)
   local is_directory = type(value) == "string" and value:find "./$"
-  return check.absolute(value, path) .. (is_directory and "/" or "")
+  local place = check.absolute(value, path)
+  if place == "/" then error(path .. ": / is the root itself, over which nothing would be seen (see readonly)", 0) end
+  return place .. (is_directory and "/" or "")
 end
 
 local function check_paths(value, path) return check.list(value, path, check_path) end

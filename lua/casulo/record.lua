@@ -25,7 +25,7 @@ local function hex_of(bytes) return (bytes:gsub(".", function(char) return ("%02
 -- @tparam container box
 -- @treturn table `command`, `rootfs`, `cwd`, `umask`, `user`; `env`: a list of NAME=value, those that were given and inherited;
 --   `namespaces`: a list of those that are its own; `joined`: a list of those that are others'; `uid_map`, `gid_map`,
---   `own_maps`, `denies_setgroups`; `capabilities`, `nesting`, `no_new_privs`, `filter`, `landlock`, `rlimits`; `init`, `has_devpts`
+--   `own_maps`, `denies_setgroups`; `capabilities`, `nesting`, `no_new_privs`, `filter`, `denies_keys`, `landlock`, `rlimits`; `init`, `has_devpts`
 function record.of(box)
   local checked = box.checked
   local landlock = checked.landlock and require "casulo.landlock_fields".record(checked.landlock)
@@ -37,6 +37,7 @@ function record.of(box)
     denies_setgroups = checked.denies_setgroups, init = checked.init and true or false,
     capabilities = checked.capabilities and (checked.capabilities.exact or checked.capabilities), nesting = checked.nesting,
     no_new_privs = checked.no_new_privs, filter = checked.filter and hex_of(checked.filter),
+    denies_keys = checked.denies_keys,
     has_devpts = description.has_devpts(checked), landlock = landlock, rlimits = limits,
   }
 end
@@ -71,6 +72,7 @@ local function target_of(raw)
   checked.init = check.boolean(raw.init, path .. ".init")
   checked.no_new_privs = check.boolean(raw.no_new_privs, path .. ".no_new_privs")
   checked.filter = raw.filter ~= false and bytes_of(raw.filter, path .. ".filter")
+  checked.denies_keys = raw.denies_keys and check.boolean(raw.denies_keys, path .. ".denies_keys")
   checked.nesting = raw.nesting and check.boolean(raw.nesting, path .. ".nesting")
   checked.capabilities = raw.capabilities and PRIVILEGE_FIELDS.capabilities(raw.capabilities, path .. ".capabilities")
   if raw.landlock ~= nil then checked.landlock = require "casulo.landlock_fields".from_record(raw.landlock, path .. ".landlock") end

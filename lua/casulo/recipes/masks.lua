@@ -22,7 +22,7 @@ masks.MASKED = {
 }
 
 --- What is read-only where nothing is asked for: files that belong to the host's root, and act on all of it.
-masks.READONLY = { "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger" }
+masks.READONLY = { "/proc/bus", "/proc/dynamic_debug", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger" }
 
 local CLONE = sys.OPEN_TREE_CLONE | sys.OPEN_TREE_CLOEXEC
 
