@@ -177,9 +177,9 @@ static void standard_mounts(int tree) {
   for (int i = 0; i < NODES; i++) device[i] = device_in_sight(nodes[i]);
   DO(move_mount(tree, "", AT_FDCWD, root, MOVE_MOUNT_F_EMPTY_PATH));
   int sysfs = filesystem("sysfs", SAFE | MOUNT_ATTR_RDONLY, SETTINGS());
-  int dev = filesystem("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, SETTINGS("mode", "755"));
+  int dev = filesystem("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, SETTINGS("mode", "755", "size", "64k"));
   int devpts = filesystem("devpts", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, SETTINGS("ptmxmode", "0666", "mode", "0620", "gid", "5"));
-  int shm = filesystem("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, SETTINGS("mode", "1777"));
+  int shm = filesystem("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, SETTINGS("mode", "1777", "size", "64m"));
   int proc = filesystem("proc", SAFE, SETTINGS());
   enter(tree);
   directory("/sys");

@@ -79,6 +79,10 @@ describe("a container", function()
     assert.is_truthy(mounts:find("/proc proc rw,nosuid,nodev,noexec", 1, true))
   end)
 
+  support.each_identity("has a /dev and a /dev/shm that cannot take the host's memory", function()
+    assert.are.equal("64\n65536", output "df -k /dev /dev/shm | awk '/^[^F]/ { print $2 }'")
+  end)
+
   support.each_identity("has its loopback up, and no other interface", function()
     assert.are.equal("lo", output "ls /sys/class/net")
     assert.is_truthy(output("ip addr show lo"):find("127.0.0.1/8", 1, true))

@@ -190,6 +190,16 @@ describe("masked and readonly_paths", function()
     assert.are.equal(before, hostile.snapshot(paths.victim))
   end)
 
+  it("must be there in /proc and /sys, except where it is enough to take what there is", function()
+    for _, field in ipairs { "masked", "readonly_paths" } do
+      local ok, message = pcall(casulo.container, { rootfs = "/r", [field] = { "/proc/keys", "/proc/kcor" } })
+      assert.is_false(ok)
+      local words = ('container.%s[2]: this kernel has no /proc/kcor; { "/proc/kcor", optional = true }'):format(field)
+      assert.is_truthy(message:find(words, 1, true), message)
+      assert(casulo.container { rootfs = "/r", [field] = { "/proc/keys", "/proc/kcor", optional = true } })
+    end
+  end)
+
   test("name the place that is missing, and the one that is of the other kind", function()
     for _, name in ipairs { "masked", "readonly_paths" } do
       local result, err = box({ [name] = { "/nope" } }, "true"):run()
@@ -201,7 +211,7 @@ describe("masked and readonly_paths", function()
       assert.are.same({ "nil", "setup" }, { tostring(result), err.kind })
       assert.is_truthy(tostring(err):find("a directory goes on a directory, a file on a file", 1, true), tostring(err))
     end
-    run({ masked = { "/proc/none/of/this", "/sys/neither" }, readonly_paths = { "/proc/nor/that" } }, "true") -- not on each kernel
+    run({ masked = { "/proc/none/of/this", optional = true }, readonly_paths = { "/sys/nor/that", optional = true } }, "true")
   end)
 
   it("are checked before anything runs", function()

@@ -324,7 +324,7 @@ function description.ask(checked, raw, host)
     require "casulo.mount_fields".ask(mount, ("%s.mounts[%d]"):format(path, i), host)
   end
   if checked.root.type == "host" then require "casulo.host_tree".fill_in(checked, raw, path, host) end
-  require "casulo.masking".settle(checked, host)
+  require "casulo.masking".settle(checked, host, path)
   checked.filter = require "casulo.command".filter(checked)
   local rules = checked.seccomp or {}
   checked.denies_keys = checked.filter and not (rules[1] or rules.default) -- such rules may allow them

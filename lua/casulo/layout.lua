@@ -34,11 +34,11 @@ local function mount_list(checked)
   if checked.standard_mounts then
     list = {
       { type = "sysfs", target = "/sys", name = "sysfs" },
-      { type = "tmpfs", target = "/dev", name = "dev", mode = "755", mode_why = "only root may add to it", devices = true,
+      { type = "tmpfs", target = "/dev", name = "dev", size = "64k", mode = "755", mode_why = "only root may add to it", devices = true,
         why = "a /dev with nothing of the host's in it" },
       { type = "devpts", target = "/dev/pts", name = "devpts" },
-      { type = "tmpfs", target = "/dev/shm", name = "shm", mode = "1777", mode_why = "everyone may write, and remove only what is theirs",
-        why = "where POSIX shared memory lives" },
+      { type = "tmpfs", target = "/dev/shm", name = "shm", size = "64m", mode = "1777",
+        mode_why = "everyone may write, and remove only what is theirs", why = "where POSIX shared memory lives" },
       -- last: where it is in sight, a link in the root may lead through /proc/self/fd to what is still open
       { type = "proc", target = "/proc", name = "proc" },
     }

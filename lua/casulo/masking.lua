@@ -19,23 +19,32 @@ local function is_kernels(path)
   return false
 end
 
--- What /proc and /sys have is asked of the host's; what is not there needs no mask. Elsewhere a directory is written so.
-local function look_at(paths, host)
+-- What /proc and /sys have is asked of the host's. Elsewhere a directory is written so.
+local function look_at(paths, host, field)
   local places = {}
-  for _, path in ipairs(paths) do
+  for i, path in ipairs(paths) do
     local is_file = not path:find "/$"
     if is_kernels(path) then is_file = host.is_file(path) end
-    if is_file ~= nil then places[#places + 1] = { path = path:gsub("(.)/$", "%1"), is_file = is_file } end
+    if is_file ~= nil then places[#places + 1] = { path = path:gsub("(.)/$", "%1"), is_file = is_file }
+    elseif not paths.optional then
+      error(("%s[%d]: this kernel has no %s; { %q, optional = true } takes what there is"):format(field, i, path, path), 0)
+    end
   end
   return places
 end
 
+-- Those of casulo are not on all kernels.
+local function own(list, checked)
+  return checked.nesting and {} or table.move(list, 1, #list, 1, { optional = true })
+end
+
 --- Fills in the paths of a description.
--- @tparam table checked `masked`, `readonly_paths`: lists of paths, where given; `nesting`
+-- @tparam table checked `masked`, `readonly_paths`: lists of paths, where given, with `optional`; `nesting`
 -- @tparam table host facts
-function masking.settle(checked, host)
-  checked.masked = look_at(checked.masked or not checked.nesting and masks.MASKED or {}, host)
-  checked.readonly_paths = look_at(checked.readonly_paths or not checked.nesting and masks.READONLY or {}, host)
+-- @tparam string path how messages call the description
+function masking.settle(checked, host, path)
+  checked.masked = look_at(checked.masked or own(masks.MASKED, checked), host, path .. ".masked")
+  checked.readonly_paths = look_at(checked.readonly_paths or own(masks.READONLY, checked), host, path .. ".readonly_paths")
   checked.has_empty_directory = host.is_file("/proc/" .. masks.EMPTY_IN_PROC) == false
 end
 

@@ -99,7 +99,17 @@ local function check_path(value, path)
   return place .. (is_directory and "/" or "")
 end
 
-local function check_paths(value, path) return check.list(value, path, check_path) end
+-- → the list, and whether it is enough to take what there is
+local function check_paths(value, path)
+  if type(value) ~= "table" then wrong(path, "a list of paths", value) end
+  local listed, optional = {}, value.optional
+  for key, item in pairs(value) do
+    if key ~= "optional" then listed[key] = item end
+  end
+  local paths = check.list(listed, path, check_path)
+  paths.optional = optional ~= nil and check.boolean(optional, path .. ".optional")
+  return paths
+end
 
 return {
   capabilities = check_capabilities, no_new_privs = check.boolean, seccomp = check_seccomp, nesting = check.boolean,
