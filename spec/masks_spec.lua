@@ -216,7 +216,7 @@ describe("masked and readonly_paths", function()
 
   it("are checked before anything runs", function()
     for _, name in ipairs { "masked", "readonly_paths" } do
-      for _, case in ipairs { { "x", ': expected a list, got "x"' }, { { "x" }, '[1]: expected an absolute path, got "x"' },
+      for _, case in ipairs { { "x", ': expected a list of paths, got "x"' }, { { "x" }, '[1]: expected an absolute path, got "x"' },
         { { "/a", 7 }, "[2]: expected a string, got 7" }, { { "/a/../b" }, '[1]: expected a path without .., got "/a/../b"' },
         { { "/a\0" }, "[1]: the string contains a NUL byte" },
         { { "/etc", "//./" }, "[2]: / is the root itself, over which nothing would be seen (see readonly)" } } do
