@@ -158,11 +158,11 @@ end
 
 local INSIDE = { init = "casulo-init", command = "casulo-init's child" }
 
-local function wrap_plan(plan)
-  local new = plan.new
+local function wrap_maker(plan, name)
+  local make = plan[name]
   -- The steps of casulo-init are packed where they get their phase, in handover.in_phase; the others at the end.
-  function plan.new(list)
-    local made = new(list)
+  plan[name] = function(list)
+    local made = make(list)
     local handover, caller = package.loaded["casulo.handover"], debug.getinfo(2, "f").func
     local in_phase = type(handover) == "table" and caller == handover.in_phase and select(2, debug.getlocal(2, 1))
     if in_phase == "before" then return made end
@@ -175,6 +175,11 @@ local function wrap_plan(plan)
     made.steps = steps
     return made
   end
+end
+
+local function wrap_plan(plan)
+  wrap_maker(plan, "new")
+  wrap_maker(plan, "of_recipes")
 end
 
 local function wrap_container(container)

@@ -80,7 +80,7 @@ local LIST = {
   run { init = true, user = 1000, detach = true },
   run { namespaces = USER, init = true },
   created {},
-  run { namespaces = USER, nesting = true },
+  run { namespaces = USER, nesting = true, uid_map = RANGES, gid_map = RANGES },
   run { rootfs = casulo.rootfs.host { writable = { base .. "/source" }, hidden = { "/etc/passwd", "/var/log" } } },
   run { rootfs = { base .. "/root", ephemeral = true, size = "4m" } },
   run { rootfs = { base .. "/root", ephemeral = true, size = "4m" }, namespaces = USER },
