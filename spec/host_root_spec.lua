@@ -10,10 +10,7 @@ local function box(script, root, fields)
   return casulo.container(raw)
 end
 
-local function output(script, root, fields)
-  local result = assert(box(script, root, fields):run())
-  return (result.stdout .. result.stderr):gsub("\n$", "")
-end
+local function output(script, root, fields) return support.output(box(script, root, fields)) end
 
 local function refused(expected, root)
   local ok, message = pcall(function() return (box("true", root)) end)

@@ -10,10 +10,7 @@ local function box(script, fields)
   return casulo.container(raw)
 end
 
-local function output(script, fields)
-  local result = assert(box(script, fields):run())
-  return (result.stdout .. result.stderr):gsub("\n$", "")
-end
+local function output(script, fields) return support.output(box(script, fields)) end
 
 local function refused(expected, mount, fields)
   local whole = { mounts = { mount } }

@@ -231,4 +231,12 @@ function support.as_subreaper(body)
   if not ok then error(message, 0) end
 end
 
+--- What the command of a container writes to both streams, which are pipes, without the last end of a line.
+-- @tparam container box
+-- @treturn string
+function support.output(box)
+  local result = assert(box:run())
+  return (result.stdout .. result.stderr):gsub("\n$", "")
+end
+
 return support

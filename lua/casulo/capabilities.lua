@@ -64,10 +64,11 @@ capabilities.DEFAULT = {
 
 --- A set as the kernel has it: a bit each.
 -- @tparam {string,...} names without CAP_
+-- @tparam[opt] integer all what ALL among them stands for
 -- @treturn integer
-function capabilities.set(names)
+function capabilities.set(names, all)
   local set = 0
-  for _, name in ipairs(names) do set = set | 1 << NUMBERS[name] end
+  for _, name in ipairs(names) do set = set | (name == "ALL" and all or 1 << NUMBERS[name]) end
   return set
 end
 
@@ -93,19 +94,12 @@ local function is_root(checked)
   return not checked.new.user or require "casulo.idmap".first(checked.uid_map) == 0
 end
 
--- Names as a set; ALL stands for what there is.
-local function named(names, all)
-  local set = 0
-  for _, name in ipairs(names) do set = set | (name == "ALL" and all or 1 << NUMBERS[name]) end
-  return set
-end
-
 local function as(root, checked)
   local request, all = checked.capabilities or {}, checked.available
-  if request.exact then return named(request.exact, all) end
+  if request.exact then return capabilities.set(request.exact, all) end
   local base = root and capabilities.set(capabilities.DEFAULT) or 0
   if root and checked.nesting then base = base | capabilities.set(NESTING) end
-  return (base & all | named(request.add or {}, all)) & ~named(request.drop or {}, all)
+  return (base & all | capabilities.set(request.add or {}, all)) & ~capabilities.set(request.drop or {}, all)
 end
 
 --- The capabilities of the command.

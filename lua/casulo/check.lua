@@ -40,6 +40,12 @@ function check.string(value, path)
   return value
 end
 
+function check.filled(value, path, expected)
+  check.string(value, path)
+  if value == "" then check.wrong(path, expected, value) end
+  return value
+end
+
 function check.integer(value, path, least, most)
   if math.type(value) ~= "integer" or value < least or value > most then
     check.wrong(path, ("an integer from %d to %d"):format(least, most), value)

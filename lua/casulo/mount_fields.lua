@@ -9,11 +9,7 @@ local ATTRIBUTES = require "casulo.recipes.mounts".ATTRIBUTES
 local wrong = check.wrong
 local mount_fields = {}
 
-local function path_of_host(value, path)
-  check.string(value, path)
-  if value == "" then wrong(path, "a path", value) end
-  return value
-end
+local function path_of_host(value, path) return check.filled(value, path, "a path") end
 
 --- Checks how large a tmpfs may grow.
 -- @param value bytes, or a string such as "64m" or "50%"

@@ -11,19 +11,11 @@ local check = require "casulo.check"
 local wrong = check.wrong
 local root_fields = {}
 
-local function check_directory(value, path)
-  check.string(value, path)
-  if value == "" then wrong(path, "a directory", value) end
-  return value
-end
+local function check_directory(value, path) return check.filled(value, path, "a directory") end
 
 -- A list of paths on the host that are the same inside.
 local function check_paths(value, path)
-  return check.list(value, path, function(item, inner)
-    check.string(item, inner)
-    if item == "" then wrong(inner, "a path", item) end
-    return item
-  end)
+  return check.list(value, path, function(item, inner) return check.filled(item, inner, "a path") end)
 end
 
 local function checker_of(name) return function(value, path) return require "casulo.mount_fields"[name](value, path) end end
