@@ -53,12 +53,11 @@ local function mount_list(checked)
   return list
 end
 
--- While the host is in sight: a clone of each device, read-only, so that a chmod inside does not reach the host's.
+-- While the host is in sight: a clone of each device.
 local function make_devices()
   local steps = {}
   for _, node in ipairs(require "casulo.recipes.devices".NODES) do
-    steps[#steps + 1] = detached.clone_tree("device " .. node, "/dev/" .. node,
-      "a device of the host that does no harm", { readonly = true, nosuid = true, noexec = true })
+    steps[#steps + 1] = detached.clone_device("device " .. node, "/dev/" .. node, "a device of the host that does no harm")
   end
   return steps
 end

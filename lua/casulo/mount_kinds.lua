@@ -50,8 +50,7 @@ function mount_kinds.bind(name, mount)
 end
 
 function mount_kinds.device(name, mount)
-  return detached.clone_tree(name, mount.source, "a device of the host, by name; read-only, or a chmod inside would reach the host's",
-    { readonly = true, nosuid = true, noexec = true })
+  return detached.clone_device(name, mount.source, "a device of the host, by name; read-only, or a chmod inside would reach the host's")
 end
 
 function mount_kinds.tmpfs(name, mount)

@@ -60,6 +60,16 @@ function detached.clone_tree(name, path, why, options)
   return steps
 end
 
+--- A detached copy of a device node: read-only, which leaves the device writable, but not its mode and owner, which are the host's.
+-- @tparam string name of the value
+-- @tparam string path on the host
+-- @tparam string why
+-- @treturn table steps
+-- @see open_tree(2)
+function detached.clone_device(name, path, why)
+  return detached.clone_tree(name, path, why, { readonly = true, nosuid = true, noexec = true })
+end
+
 --- Opens the user namespace of the child, for `idmapped_tree`.
 -- @treturn table steps of phase `born`
 -- @see user_namespaces(7)

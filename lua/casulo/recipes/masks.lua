@@ -63,7 +63,7 @@ end
 --- What covers files: the null device, which is empty to readers.
 -- @treturn table steps
 function masks.null()
-  return detached.clone_tree("null", "/dev/null", "the null device, to hide files under it", { readonly = true, nosuid = true, noexec = true })
+  return detached.clone_device("null", "/dev/null", "the null device, to hide files under it")
 end
 
 --- Covers a place in an attached mount.
