@@ -3,8 +3,8 @@
 --- Compiles a policy on system calls into a filter for seccomp(2).
 --
 -- The filter runs at each system call, and when it is installed the kernel runs it once for each number to see which are
--- always allowed: what counts is the way to a verdict. So the numbers are cut into ranges of one verdict each, which are
--- searched by halves.
+-- always allowed: what counts is the way to a verdict. So the numbers are cut into ranges of one verdict each, which are searched by
+-- halves; and the kernel compiles each instruction, so the ranges share their verdicts.
 --
 -- A policy is `default`, the action for numbers that it does not name, and `machines`, a list of `{ audit, verdicts }`: what
 -- AUDIT_ARCH_… says, and for a number an action, or a list of rules that ends in an action. A rule is `{ action, conditions }`; the
@@ -21,14 +21,25 @@ local NUMBER, MACHINE, ARGUMENTS = 0, 4, 16
 local LOW = 0xffffffff
 local X32 = 0x40000000 -- from here on x86-64 numbers the calls of the x32 ABI; nowhere else are there as many
 
--- A piece of a filter is a list of { operation, value, yes, no }, where yes and no are how many instructions are jumped over. It
--- ends in a verdict, whichever way it takes.
-local function append(piece, other) return table.move(other, 1, #other, #piece + 1, piece) end
+-- Code is written from its end to its beginning, for all jumps lead forward: where one leads is then known. A place is how many
+-- instructions there were when that one had been written.
+local FARTHEST = 255 -- a conditional jump; JUMP goes farther
 
-local function branch(operation, value, yes, no)
-  local piece = { { operation, value, 0, #yes } }
-  if #yes > 255 then piece = { { operation, value, 1, 0 }, { JUMP, #yes, 0, 0 } } end -- a conditional jump is no farther
-  return append(append(piece, yes), no)
+local function write(code, operation, value, yes, no)
+  code[#code + 1] = { operation, value, yes, no }
+  return #code
+end
+
+-- A place that leads there, and still can be jumped to when two more instructions are written.
+local function near(code, place)
+  if #code + 2 - place <= FARTHEST then return place end
+  return write(code, JUMP, #code - place, 0, 0)
+end
+
+local function branch(code, operation, value, yes, no)
+  yes = near(code, yes)
+  no = near(code, no)
+  return write(code, operation, value, #code - yes, #code - no)
 end
 
 -- What each operator is made of: a comparison, and whether it must hold.
@@ -38,50 +49,43 @@ local OPERATORS = {
 }
 filter.OPERATORS = OPERATORS
 
-local function load_half(instructions, offset, mask)
-  instructions[#instructions + 1] = { LOAD, offset }
-  if mask ~= LOW then instructions[#instructions + 1] = { AND, mask } end
+local function load_half(code, offset, mask)
+  if mask ~= LOW then write(code, AND, mask, 0, 0) end
+  return write(code, LOAD, offset, 0, 0)
 end
 
--- The instructions of one condition. Jumps go to "holds", "fails" or the next instruction (0).
-local function condition_code(condition)
+-- The instructions of a condition, and where it leads when it holds, and when it fails.
+local function write_condition(code, condition, holds, fails)
   local index, operator, value, mask = table.unpack(condition)
   local comparison, wanted = table.unpack(OPERATORS[operator])
-  local yes, no = wanted and "holds" or "fails", wanted and "fails" or "holds"
-  local high, low, offset, instructions = value >> 32, value & LOW, ARGUMENTS + 8 * index, {}
+  local yes, no = wanted and holds or fails, wanted and fails or holds
+  local high, low, offset = value >> 32, value & LOW, ARGUMENTS + 8 * index
   mask = mask or -1
-  if mask >> 32 ~= 0 or high ~= 0 then -- without it the upper half is 0 on both sides
-    load_half(instructions, offset + 4, mask >> 32)
-    if comparison ~= EQUAL then instructions[#instructions + 1] = { ABOVE, high, yes, 0 } end
-    instructions[#instructions + 1] = { EQUAL, high, 0, no }
-  end
-  load_half(instructions, offset, mask & LOW)
-  instructions[#instructions + 1] = { comparison, low, yes, no }
-  return instructions
+  branch(code, comparison, low, yes, no)
+  local place = load_half(code, offset, mask & LOW)
+  if mask >> 32 == 0 and high == 0 then return place end -- the upper half is 0 on both sides
+  place = branch(code, EQUAL, high, place, no)
+  if comparison ~= EQUAL then branch(code, ABOVE, high, yes, place) end
+  return load_half(code, offset + 4, mask >> 32)
 end
 
--- The conditions of a rule and its verdict, then what is tried when one does not hold.
-local function rule_piece(rule, otherwise)
-  local instructions, ends = {}, {}
-  for _, condition in ipairs(rule[2]) do
-    append(instructions, condition_code(condition))
-    ends[#ends + 1] = #instructions
+-- Where a verdict is reached. `places` has those that have been written; a return is written again rather than jumped to by two jumps.
+local function verdict_place(code, places, verdict)
+  local known = places[verdict]
+  if known and #code + 2 - known <= FARTHEST then return known end
+  if math.type(verdict) == "integer" then
+    places[verdict] = write(code, RETURN, verdict, 0, 0)
+  elseif not known then
+    local place = verdict_place(code, places, verdict[#verdict])
+    for i = #verdict - 1, 1, -1 do
+      local action, conditions = table.unpack(verdict[i])
+      local otherwise = place
+      place = verdict_place(code, places, action)
+      for k = #conditions, 1, -1 do place = write_condition(code, conditions[k], place, otherwise) end
+    end
+    places[verdict] = place
   end
-  local piece, current = {}, 1
-  for i, each in ipairs(instructions) do
-    if i > ends[current] then current = current + 1 end
-    local distance = { holds = ends[current] - i, fails = #instructions + 1 - i, [0] = 0 }
-    piece[i] = { each[1], each[2], distance[each[3]] or 0, distance[each[4]] or 0 }
-  end
-  piece[#piece + 1] = { RETURN, rule[1] }
-  return append(piece, otherwise)
-end
-
-local function verdict_piece(verdict)
-  if math.type(verdict) == "integer" then return { { RETURN, verdict } } end
-  local piece = { { RETURN, verdict[#verdict] } }
-  for i = #verdict - 1, 1, -1 do piece = rule_piece(verdict[i], piece) end
-  return piece
+  return places[verdict]
 end
 
 -- Where another verdict begins: `{ { first number, verdict }, … }`
@@ -103,16 +107,18 @@ local function ranges_of(verdicts, default, others)
   return ranges
 end
 
-local function search_piece(ranges, first, last)
-  if first == last then return verdict_piece(ranges[first][2]) end
+local function write_search(code, places, ranges, first, last)
+  if first == last then return verdict_place(code, places, ranges[first][2]) end
   local middle = (first + last + 1) // 2
-  return branch(AT_LEAST, ranges[middle][1], search_piece(ranges, middle, last), search_piece(ranges, first, middle - 1))
+  local above = write_search(code, places, ranges, middle, last)
+  local below = write_search(code, places, ranges, first, middle - 1)
+  return branch(code, AT_LEAST, ranges[middle][1], above, below)
 end
 
 -- struct sock_filter
-local function text_of(piece)
+local function text_of(code)
   local parts = {}
-  for i, each in ipairs(piece) do parts[i] = string.pack("=I2I1I1I4", each[1], each[3] or 0, each[4] or 0, each[2]) end
+  for i = #code, 1, -1 do parts[#parts + 1] = string.pack("=I2I1I1I4", code[i][1], code[i][3], code[i][4], code[i][2]) end
   return table.concat(parts)
 end
 
@@ -122,13 +128,17 @@ end
 -- @see seccomp(2)
 function filter.compile(policy)
   local others = policy.others or policy.default
-  local piece = verdict_piece(others)
+  local code, places = {}, {}
+  local place = verdict_place(code, places, others)
   for i = #policy.machines, 1, -1 do
     local machine = policy.machines[i]
-    local ranges = ranges_of(machine.verdicts, policy.default, others)
-    piece = branch(EQUAL, machine.audit, append({ { LOAD, NUMBER } }, search_piece(ranges, 1, #ranges)), piece)
+    local ranges, other = ranges_of(machine.verdicts, policy.default, others), place
+    local search = write_search(code, places, ranges, 1, #ranges)
+    if search ~= #code then write(code, JUMP, #code - search, 0, 0) end
+    place = branch(code, EQUAL, machine.audit, write(code, LOAD, NUMBER, 0, 0), other)
   end
-  return text_of(append({ { LOAD, MACHINE } }, piece))
+  write(code, LOAD, MACHINE, 0, 0)
+  return text_of(code)
 end
 
 return filter
