@@ -134,6 +134,17 @@ describe("what a caller has set", function()
     end)
   end)
 
+  it("is nothing to a container that was made before", function()
+    if not support.needs_root() then return end
+    local container = box()
+    support.in_child(function() assert(container:run { stdout = "pipe" }) end, function()
+      for _, score in ipairs { "300", "0", "200" } do
+        support.write_file("/proc/self/oom_score_adj", score)
+        check(expected(true), assert(container:run { stdout = "pipe" }).stdout)
+      end
+    end)
+  end)
+
   -- To lower a nice value takes a right that is had outside of user namespaces only.
   it("is nothing to a command of an ordinary user's, but for a nice value that was raised", function()
     support.as_user(function()

@@ -80,7 +80,7 @@ local function surroundings(checked, host, variant)
     life.session(),
     command.raise_limits(checked),
     life.umask(18, "whoever started casulo: the places made here get usual modes"),
-    life.usual(checked.denies_keys),
+    life.usual(checked.denies_keys, checked.has_usual_score),
     map_steps(checked),
     join,
     layout.steps(checked, host, command.become_root(checked, with_caller "the kernel forgets that request when the ids change")),
@@ -242,7 +242,15 @@ local function start_named(self, settings)
   return nil, require "casulo.failure".new { message = message }
 end
 
+-- What a process of the caller's inherits unless it is put right, where that costs more than to look whether it need be.
+local function look_at_caller(self)
+  local has_usual_score = self.host.oom_score_adj == "0\n"
+  if has_usual_score == self.checked.has_usual_score then return end
+  self.checked.has_usual_score, self.jobs, self.defaults = has_usual_score, {}, nil
+end
+
 local function start(self, options, call)
+  look_at_caller(self)
   local gate = call == "create" or nil
   local settings = options == nil and not gate and self.defaults
   if not settings then

@@ -14,6 +14,7 @@
 -- * `term`: the caller's TERM
 -- * `has_memfd_exec`: whether memfd_create knows MFD_EXEC
 -- * `capabilities`: those that the caller may hand on, a bit each, as they are now: permitted, and not taken from its bounding set
+-- * `oom_score_adj`: what the file of that name says of the caller, as it is now
 -- * `landlock_abi`: the version of what the kernel's Landlock knows; 0 where there is none
 -- * `landlock_is_off`: whether the kernel has one that was not enabled when it started
 -- * `rlimits`: the caller's limits of resources, as they are now: by name, `{ soft =, hard = }`
@@ -73,6 +74,12 @@ function current.capabilities()
     if set & 1 << number ~= 0 and sys.prctl(sys.PR_CAPBSET_READ, number) ~= 1 then set = set & ~(1 << number) end
   end
   return set
+end
+
+-- Not by read: each start asks for it, and a Lua file has a buffer to be made.
+function current.oom_score_adj()
+  local opened <close> = sys.open("/proc/self/oom_score_adj", sys.O_RDONLY)
+  return opened and sys.read(opened, 16)
 end
 
 function gather.term() return os.getenv "TERM" or "xterm" end

@@ -128,21 +128,29 @@ function life.streams(variant)
   return steps
 end
 
+-- The place in the OOM killer's list that nobody has asked for.
+local function usual_score()
+  return {
+    { "openat", sys.AT_FDCWD, "/proc/self/oom_score_adj", sys.O_WRONLY | sys.O_CLOEXEC, as = "oom_score_adj",
+      tolerate = { sys.EACCES, sys.ENOENT }, why = "how willingly the kernel kills it when memory is short: the caller is spared, or offered" },
+    { "write", ref "oom_score_adj", "0", tolerate = { sys.EACCES, sys.EBADF }, why = "this process is neither" },
+    { "close", ref "oom_score_adj", tolerate = { sys.EBADF }, why = "done with it" },
+  }
+end
+
 --- What else is the caller's, and would be inherited: its nice value, how its memory is laid out, its place in the OOM killer's
 -- list, its keys. What an ordinary user may not change stays as it is; and, in a new user namespace, a nice value that was raised: to
 -- lower it takes CAP_SYS_NICE outside.
 -- @tparam boolean denies_keys whether calls that use keys are refused later: then it may go on where no keyring can be had
+-- @tparam boolean has_usual_score whether the caller's place in the OOM killer's list is the usual one
 -- @treturn table steps
 -- @see setpriority(2), personality(2), proc_pid_oom_score_adj(5), KEYCTL_JOIN_SESSION_KEYRING(2const)
-function life.usual(denies_keys)
+function life.usual(denies_keys, has_usual_score)
   return {
     { "setpriority", sys.PRIO_PROCESS, 0, 0, tolerate = { sys.EACCES, sys.EPERM },
       why = "the usual share of the processor, whatever the caller's is" },
     { "personality", sys.PER_LINUX, why = "memory laid out at random, and no other mode of old that the caller may be in" },
-    { "openat", sys.AT_FDCWD, "/proc/self/oom_score_adj", sys.O_WRONLY | sys.O_CLOEXEC, as = "oom_score_adj",
-      tolerate = { sys.EACCES, sys.ENOENT }, why = "how willingly the kernel kills it when memory is short: a caller may be spared, as servers are" },
-    { "write", ref "oom_score_adj", "0", tolerate = { sys.EACCES, sys.EBADF }, why = "this process is not" },
-    { "close", ref "oom_score_adj", tolerate = { sys.EBADF }, why = "done with it" },
+    has_usual_score and {} or usual_score(),
     { "keyctl", sys.KEYCTL_JOIN_SESSION_KEYRING, nil, tolerate = { sys.ENOSYS, sys.EPERM, denies_keys and sys.EDQUOT or nil },
       why = "a keyring of its own, and empty: the caller's keys are not for what runs inside" },
   }
