@@ -20,7 +20,7 @@ int luaopen_casulo_sys(lua_State *L);
 
 /* What a start needs, given out in a row. The kernel maps it at once: a page fault for each page takes longer than to use
  * it. What is freed in it is lost, and what exceeds it is malloc's. */
-enum { ARENA = 352 * 1024 };
+enum { ARENA = 560 * 1024 };
 static char *arena, *arena_next, *arena_end;
 
 static void open_arena(void) {
@@ -30,24 +30,28 @@ static void open_arena(void) {
   arena_end = arena + ARENA;
 }
 
+static size_t room_of(size_t size) { return (size + 15) & ~(size_t)15; }
+
 static void *take(size_t size) {
-  size_t room = (size + 15) & ~(size_t)15;
-  if (room > (size_t)(arena_end - arena_next)) return malloc(size);
-  arena_next += room;
-  return arena_next - room;
+  if (room_of(size) > (size_t)(arena_end - arena_next)) return malloc(size);
+  arena_next += room_of(size);
+  return arena_next - room_of(size);
 }
 
 static void *allocate(void *unused, void *block, size_t old, size_t size) {
   (void)unused;
   bool is_inside = (char *)block >= arena && (char *)block < arena_end;
+  bool is_last = is_inside && (char *)block + room_of(old) == arena_next;
+  if (block && !is_inside && size > 0) return realloc(block, size);
+  if (is_last) arena_next = block; /* so it grows where it is, and is not lost */
   if (size == 0) {
     if (!is_inside) free(block);
     return NULL;
   }
-  if (block && !is_inside) return realloc(block, size);
-  if (block && size <= old) return block;
-  void *copy = take(size);
-  return copy && block ? memcpy(copy, block, old) : copy;
+  if (block && !is_last && size <= old) return block;
+  void *place = take(size);
+  if (!place && is_last) arena_next += room_of(old);
+  return place && block && place != block ? memcpy(place, block, old) : place;
 }
 
 /* The linker puts what begins with __wrap_ in place of the C library's, for the interpreter. A static program cannot load a C module
