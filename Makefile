@@ -5,6 +5,7 @@
 #   sudo make test  the whole suite
 #   sudo make bench what containers cost, beside other tools (QUICK=1: in short)
 #   sudo make mutate  each protective step taken out in turn, and the test that notices (ONLY=text: those with it in their name)
+#   sudo make soak  callers killed at random moments, and load, thousands of times (QUICK=1: in short; ONLY=text: those with it in their name)
 #   make lint       compilers and linters, with every warning an error
 #   make install    into PREFIX (and DESTDIR)
 #   make doc        the reference as pages, in doc/api (needs lua-ldoc)
@@ -111,6 +112,11 @@ mutate: test-packages
 	@$(MAKE) -s all
 	$(give_back)
 	@eval "$$($(MAKE) -s env)" && sh mutate/run.sh $(JOBS) "$(ONLY)"
+
+soak: test-packages
+	@$(MAKE) -s all
+	$(give_back)
+	@eval "$$($(MAKE) -s env)" && sh soak/run.sh $(if $(QUICK),quick,whole) "$(ONLY)"
 
 build/bench/by_hand: bench/by_hand.c build/bench/filter.h src/clone3.c src/clone3.h
 	$(CC) $(CFLAGS) $(WARNINGS) -static -o $@ bench/by_hand.c src/clone3.c

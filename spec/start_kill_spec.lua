@@ -1,16 +1,9 @@
 -- SPDX-License-Identifier: MIT
 -- Starts through a go-between in which somebody is killed at a random moment. The caller shares its memory with those.
 local casulo = require "casulo"
+local killer = require "soak.killer"
 local support = require "support"
 local sys = casulo.sys
-
-local function now() return sys.clock_gettime(sys.CLOCK_MONOTONIC) end
-
--- A moment, not a state: it is the randomness that is tested.
-local function pass(seconds)
-  local moment = now() + math.random() * seconds
-  while now() < moment do end
-end
 
 local MAP = { { 0, 100000, 65536 } }
 
@@ -27,26 +20,6 @@ local function sleeper(fields, argument)
   local raw = { rootfs = support.rootfs(), command = { "/bin/sleep", argument } }
   for name, value in pairs(fields) do raw[name] = value end
   return casulo.container(raw)
-end
-
--- A child that kills each other child of this process within some time of its birth. → its end, by calling the result
-local function killing(seconds)
-  local caller = sys.getpid()
-  local killer = assert(sys.clone(0, function()
-    local path, own = ("/proc/%d/task/%d/children"):format(caller, caller), sys.getpid()
-    while sys.getppid() == caller do
-      for pid in support.read_file(path):gmatch "%d+" do
-        if math.tointeger(pid) ~= own then
-          pass(math.random(2) == 1 and seconds or 0) -- half of them as early as can be
-          sys.kill(math.tointeger(pid), sys.SIGKILL)
-        end
-      end
-    end
-  end, { threads = true }))
-  return function()
-    sys.kill(killer, sys.SIGKILL)
-    sys.waitpid(killer)
-  end
 end
 
 -- Whom the killer met, by what the error says.
@@ -70,7 +43,7 @@ describe("a start with ranges of ids", function()
     local box = sleeper(fields, "1000")
     assert(box:start()):close()
     support.leaves_nothing(function()
-      local stop = killing(fields.namespaces and 0.001 or 0.006)
+      local stop = killer.of_children(fields.namespaces and 0.001 or 0.006)
       local starts = 0
       repeat
         local p, err = box:start()
@@ -110,7 +83,7 @@ describe("a start with ranges of ids", function()
         for stream = 0, 2 do sys.dup2(null, stream) end
         sys.execve(command, { command, "run", script }, { "PATH=/bin:/usr/bin" })
       end, { threads = true }))
-      pass(fields.namespaces and 0.008 or 0.02)
+      killer.pass(fields.namespaces and 0.008 or 0.02)
       sys.kill(pid, sys.SIGKILL)
       sys.waitpid(pid)
     end

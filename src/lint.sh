@@ -17,4 +17,4 @@ clang-tidy --quiet --warnings-as-errors='*' \
   --checks='-*,bugprone-*,clang-analyzer-*,misc-redundant-expression,-bugprone-easily-swappable-parameters,-bugprone-assignment-in-if-condition,-bugprone-reserved-identifier,-clang-analyzer-security.insecureAPI.DeprecatedOrUnsafeBufferHandling' \
   src/*.c src/command/*.c src/init/*.c bench/*.c -- $1 '-DLUA="lua"' 2>/dev/null
 echo "clang-tidy: clean"
-luacheck --quiet lua src spec mutate examples bench .busted
+luacheck --quiet lua src spec mutate soak examples bench .busted
