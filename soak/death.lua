@@ -126,7 +126,10 @@ end
 
 local function caller_of(case, place, signal)
   return host.fork(function()
-    if signal == "INT" then assert(sys.dup2(place.null, 2)) end
+    if signal == "INT" then
+      assert(sys.dup2(place.null, 2))
+      assert(sys.sigprocmask(sys.SIG_UNBLOCK, { sys.SIGINT }))
+    end
     if case.become then case.become() end
     local once = case.prepare(place)
     while true do once() end
@@ -135,7 +138,9 @@ end
 
 -- → what is wrong afterwards, if anything
 local function die(case, place, signal)
+  if signal == "INT" then assert(sys.sigprocmask(sys.SIG_BLOCK, { sys.SIGINT })) end -- until nobody sees what it says
   local pid = caller_of(case, place, signal)
+  assert(sys.sigprocmask(sys.SIG_UNBLOCK, { sys.SIGINT }))
   killer.pass(case.seconds * 2)
   sys.kill(pid, sys["SIG" .. signal])
   local _, how, code = sys.waitpid(pid)
