@@ -19,6 +19,7 @@ local SECTIONS = {
   { require "bench.commands", { rounds = 20, runs = 10 }, { rounds = 1, runs = 5 } },
   { starts.beside_heap, { heaps = { 0, 100, 1024, 4096 }, rounds = 200, turn = 5, copies = 10 },
     { heaps = { 0, 20 }, rounds = 6, turn = 5, copies = 2 } },
+  { require "bench.pool", { rounds = 300 }, { rounds = 10 } },
   { require "bench.one_by_one", { count = 10000 }, { count = 100 } },
   { crowd.by_count, { counts = { 1000, 4000, 16000 }, patience = 300 }, { counts = { 20 }, patience = 10 } },
   { crowd.by_tool, { compared = 1000, patience = 60 }, { compared = 20, patience = 10 } },

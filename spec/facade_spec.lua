@@ -24,7 +24,7 @@ describe("casulo", function()
   end)
 
   it("has its parts under the names of the reference", function()
-    for _, name in ipairs { "sys", "container", "rootfs", "plan", "ref", "recipes", "unshared", "wait_any", "recorder", "host", "doctor",
+    for _, name in ipairs { "sys", "container", "rootfs", "plan", "ref", "recipes", "unshared", "wait_any", "pool", "recorder", "host", "doctor",
       "_VERSION" } do
       assert.is_truthy(casulo[name], name)
     end

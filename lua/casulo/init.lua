@@ -18,6 +18,7 @@ return {
   _VERSION = require "casulo.version",
   sys = require "casulo.sys",
   container = require "casulo.container".new,
+  pool = require "casulo.pool".new,
   rootfs = require "casulo.rootfs",
   plan = require "casulo.plan".new,
   ref = require "casulo.plan".ref,
