@@ -144,7 +144,7 @@ local function plan_of(target, checked, variant)
   if variant.tty then values[#values + 1] = "terminal_socket" end
   local numbers = handover.numbers(variant.fds, values, true)
   local stdio = { stdin = variant.stdin, stdout = variant.stdout, stderr = variant.stderr, fds = variant.fds }
-  return plan.new {
+  return plan.of_recipes {
     before(values, numbers, target, variant.detach),
     variant.detach and {} or life.die_with_caller(),
     life.session(),
