@@ -209,7 +209,9 @@ describe("masked and readonly_paths", function()
     for _, path in ipairs { "/etc", "/etc/passwd/" } do
       local result, err = box({ masked = { path } }, "true"):run()
       assert.are.same({ "nil", "setup" }, { tostring(result), err.kind })
-      assert.is_truthy(tostring(err):find("a directory goes on a directory, a file on a file", 1, true), tostring(err))
+      assert.are.equal(("move_mount(cover of place of %s, "):format(path:gsub("/$", "")), tostring(err):match "^.-, ")
+      assert.is_truthy(tostring(err):find(("(masked: a directory is written with a slash at its end, a file without: %s is of the other kind)"):format(
+        path:gsub("/$", "")), 1, true), tostring(err))
     end
     run({ masked = { "/proc/none/of/this", optional = true }, readonly_paths = { "/sys/nor/that", optional = true } }, "true")
   end)

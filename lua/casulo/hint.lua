@@ -99,9 +99,10 @@ function CALLS.mkdirat(err)
 end
 CALLS.mknodat = CALLS.mkdirat
 function CALLS.move_mount(err)
-  if err.errno == sys.ENOTDIR or (err.errno == sys.EINVAL and err.step.as == nil and err.args[4] ~= "/") then
-    return "a directory goes on a directory, a file on a file"
-  end
+  if err.errno ~= sys.ENOTDIR and (err.errno ~= sys.EINVAL or err.step.as ~= nil or err.args[4] == "/") then return nil end
+  local place = type(err.args[3]) == "table" and tostring(err.args[3].ref):match "^place of (.*)"
+  if place then return ("masked: a directory is written with a slash at its end, a file without: %s is of the other kind"):format(place) end
+  return "a directory goes on a directory, a file on a file"
 end
 function CALLS.openat(err)
   if not tostring(err.args[2]):find "^/proc/self/" then return nil end

@@ -29,6 +29,9 @@ local CLONE = sys.OPEN_TREE_CLONE | sys.OPEN_TREE_CLOEXEC
 -- The flags of calls that take the place itself where the path is empty.
 local function at(path, flags, empty) return path == "" and flags | empty or flags end
 
+-- What a place in a mount is called: where it is all of it, as the mount is.
+local function within(mount, path) return path == "" and mount or ("%s in %s"):format(path, mount) end
+
 local function over(name, mount, path, why)
   local flags = at(path, sys.MOVE_MOUNT_F_EMPTY_PATH, sys.MOVE_MOUNT_T_EMPTY_PATH)
   return { "move_mount", ref(name), "", ref(mount), path, flags, why = why }
@@ -39,7 +42,7 @@ end
 -- @tparam string path in it
 -- @treturn table steps
 function masks.readonly(mount, path)
-  local name = ("%s in %s"):format(path, mount)
+  local name = "copy of " .. within(mount, path)
   return {
     { "open_tree", ref(mount), path, at(path, CLONE | sys.AT_RECURSIVE, sys.AT_EMPTY_PATH), as = name,
       why = "it acts on the whole kernel, whatever the namespaces are" },
@@ -76,7 +79,7 @@ end
 function masks.cover(cover, inside, mount, path)
   local why = "it tells of the whole host, or reaches its memory: hidden"
   if not inside then return { over(cover, mount, path, why) } end
-  local name = ("cover of %s in %s"):format(path, mount)
+  local name = "cover of " .. within(mount, path)
   return {
     { "open_tree", ref(cover), inside, at(inside, CLONE, sys.AT_EMPTY_PATH), as = name, why = "what is empty, for another place" },
     over(name, mount, path, why),
