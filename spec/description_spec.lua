@@ -300,7 +300,8 @@ describe("a description", function()
     }
   end)
 
-  it("keeps its message to one line whatever it shows", function()
+  it("keeps its message to one line whatever it shows, and short", function()
+    begins(('container.cwd: expected an absolute path, got "%s…"'):format(("é"):rep(39)), refused { cwd = ("é"):rep(500) })
     assert.is_truthy(refused({ cwd = "a\nb\r\0" }):find "^container%.cwd: ")
     assert.is_truthy(refused({ ["a\nb"] = 1 }):find "^container: unknown field ")
     assert.is_truthy(refused({ env = { ["a\nb"] = 5 } }):find "^container%.env")

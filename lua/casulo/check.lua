@@ -5,8 +5,13 @@
 
 local check = {}
 
+local MOST = 80 -- bytes of a text that are shown
+
 function check.shown(value)
-  if type(value) == "string" then return (("%q"):format(value):gsub("\\\n", "\\n")) end
+  if type(value) == "string" then
+    if #value > MOST then value = value:sub(1, MOST):gsub("[\xc2-\xf4][\x80-\xbf]*$", "") .. "…" end
+    return (("%q"):format(value):gsub("\\\n", "\\n"))
+  end
   if type(value) == "table" or type(value) == "userdata" or type(value) == "function" then return "a " .. type(value) end
   return tostring(value)
 end

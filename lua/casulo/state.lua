@@ -27,8 +27,7 @@ local UNFINISHED = ".new" -- no name, so no record; only the holder of the lock 
 -- @treturn string
 function state.check(value, path)
   if type(value) == "string" and #value <= LONGEST and value:find(NAME) then return value end
-  local shown = type(value) == "string" and ("%q"):format(value):gsub("\\\n", "\\n") or type(value)
-  error(("%s: expected 1 to %d letters, digits, _, . and -, the first a letter or a digit, got %s"):format(path, LONGEST, shown), 0)
+  require "casulo.check".wrong(path, ("1 to %d letters, digits, _, . and -, the first a letter or a digit"):format(LONGEST), value)
 end
 
 -- Loaded when a name is used, and not before: that takes as long as to start a container.
