@@ -231,6 +231,16 @@ function support.as_subreaper(body)
   if not ok then error(message, 0) end
 end
 
+--- Asserts that a description is refused.
+-- @tparam string expected how the message begins, after the position in the spec
+-- @tparam function make makes a container of it
+function support.refused(expected, make)
+  local ok, message = pcall(make)
+  assert.is_false(ok, "it was accepted")
+  local text = tostring(message):gsub("^[^\n]*_spec%.lua:%d+: ", "")
+  assert.are.equal(expected, text:sub(1, #expected))
+end
+
 --- What the command of a container writes to both streams, which are pipes, without the last end of a line.
 -- @tparam container box
 -- @treturn string
