@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Terminals of containers, through the library.
 local casulo = require "casulo"
+local hostile = require "hostile_support"
 local shared = require "exec_support"
 local support = require "support"
 local sys = casulo.sys
@@ -115,11 +116,11 @@ describe("a terminal", function()
     assert.are.same({ exit_code = 7 }, p:wait(20))
   end)
 
-  it("is the user's whom the command runs as", function()
+  it("is the user's whom the command runs as, and the group of terminals may write to it", function()
     if not support.needs_root() then return end
     for _, start in pairs(WAYS) do
-      local p, outer = start({ command = sh "stat -c %u:%g $(tty)", tty = true, user = "1000:1001" }, {})
-      assert.are.equal("1000:5\r\n", p:wait(20).tty)
+      local p, outer = start({ command = sh "stat -c %u:%g:%a $(tty)", tty = true, user = "1000:1001" }, {})
+      assert.are.equal("1000:5:620\r\n", p:wait(20).tty)
       if outer then outer:close() end
     end
   end)
@@ -207,6 +208,36 @@ describe("a terminal of a hostile container", function()
       end)
     end)
   end
+
+  -- The errors of the first command and of a later one that are to have a terminal, in a container with this mount.
+  local function errors(mount)
+    local _, first = box({ mounts = { mount } }):start { tty = true }
+    local p <close> = assert(box({ mounts = { mount } }):start())
+    local _, later = p:exec { command = FOREVER, tty = true }
+    return { assert(first), assert(later) }
+  end
+
+  support.each_identity("is looked for behind no link, and not waited for", function()
+    local directory = support.tmpdir()
+    local mount = { type = "bind", source = directory, target = "/dev/pts" }
+    assert(sys.symlink("/dev/zero", directory .. "/ptmx"))
+    for _, err in ipairs(errors(mount)) do assert.are.same({ "openat2", sys.ELOOP }, { err.call, err.errno }) end
+    assert(os.remove(directory .. "/ptmx"))
+    support.write_file(directory .. "/ptmx", "")
+    local holder <close> = hostile.companion { hostile.compile "lease.c", directory .. "/ptmx" }
+    for _, err in ipairs(errors(mount)) do assert.are.same({ "openat2", sys.EAGAIN }, { err.call, err.errno }) end
+    holder:finish()
+  end)
+
+  it("is none that others use, which would hang up", function()
+    if not support.needs_root() then return end
+    local path = support.tmpdir() .. "/tty"
+    assert(sys.mknod(path, sys.S_IFCHR | 384, 4 << 8 | 63)) -- the last virtual console, on which nothing is shown
+    local console <close>, message = sys.open(path, sys.O_RDWR | sys.O_NOCTTY)
+    if not console then return support.cannot_run(message) end
+    for _, err in ipairs(errors { type = "bind", source = path, target = "/dev/pts/ptmx", nodev = false }) do assert.are.equal("ioctl", err.call) end
+    assert.are.equal(1, sys.write(console, "\r"))
+  end)
 
   it("that is none is refused by the caller", function()
     local terminal = require "casulo.recipes.terminal"
