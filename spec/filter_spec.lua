@@ -2,44 +2,20 @@
 -- Filters of system calls, run as the kernel runs them: what each does with every call, and that it is what the policy says.
 local capabilities = require "casulo.capabilities"
 local compile = require "casulo.filter".compile
+local filter_support = require "filter_support"
 local policy = require "casulo.policy"
 local privilege_fields = require "casulo.privilege_fields"
 local support = require "support"
 local sys = require "casulo.sys"
 local syscalls = require "casulo.syscalls"
 
+local program, run = filter_support.program, filter_support.run
 local ALLOW, KILL, EPERM, ENOSYS = 0x7fff0000, 0x80000000, 0x50000 | sys.EPERM, 0x50000 | sys.ENOSYS
 local LAST_NUMBER = 450
 local MACHINES = {
   x86_64 = { sys.AUDIT_ARCH_X86_64, sys.AUDIT_ARCH_X86_64 }, i386 = { sys.AUDIT_ARCH_I386, sys.AUDIT_ARCH_X86_64 },
   aarch64 = { sys.AUDIT_ARCH_AARCH64, sys.AUDIT_ARCH_AARCH64 }, arm = { sys.AUDIT_ARCH_ARM, sys.AUDIT_ARCH_AARCH64 },
 }
-
-local COMPARE = {
-  [0x15] = function(a, k) return a == k end, [0x25] = function(a, k) return a > k end, [0x35] = function(a, k) return a >= k end,
-}
-
--- Reads struct sock_filter once.
-local function program(text)
-  local instructions = {}
-  for at = 1, #text, 8 do instructions[#instructions + 1] = { string.unpack("=I2I1I1I4", text, at) } end
-  return instructions
-end
-
--- Classic BPF, as far as filters are made of it, on struct seccomp_data. An error where the kernel would not take it.
-local function run(instructions, audit, number, arguments)
-  local data = string.pack("=I4I4i8" .. ("i8"):rep(6), number, audit, 0, table.unpack(arguments or { 0, 0, 0, 0, 0, 0 }))
-  local a, at = 0, 1
-  while true do
-    local operation, yes, no, value = table.unpack(instructions[at])
-    at = at + 1
-    if operation == 0x20 then a = string.unpack("=I4", data, value + 1)
-    elseif operation == 0x54 then a = a & value
-    elseif operation == 0x05 then at = at + value
-    elseif operation == 0x06 then return value
-    else at = at + (COMPARE[operation](a, value) and yes or no) end
-  end
-end
 
 local HOLDS = {
   ["=="] = function(a, b) return a == b end, ["~="] = function(a, b) return a ~= b end,

@@ -2,6 +2,7 @@
 -- The filter of system calls, as the command meets it: which calls are refused, what rules say of them, and that programs work.
 local casulo = require "casulo"
 local exec = require "casulo.exec"
+local filter_support = require "filter_support"
 local hostile = require "hostile_support"
 local json = require "dkjson"
 local named = require "named_support"
@@ -113,6 +114,21 @@ describe("the filter of system calls", function()
     for _, fields in ipairs(kinds(is_root)) do
       all_are(sys.EPERM, refused, made(fields, refused))
       all_are(sys.ENOSYS, missing, made(fields, missing))
+    end
+  end)
+
+  -- Most of them fail without a capability, too, and with the same errno.
+  it("refuses them whatever the capabilities are, as the kernel holds it", function()
+    if not support.needs_root() then return end
+    local p <close> = assert(box({}, { "sleep", "1000" }):start())
+    local status, text, err = support.sh(("%s %d"):format(hostile.compile "held_filter.c", p.pid))
+    if status == 2 then return support.cannot_run("this kernel shows no filters: " .. err) end
+    assert.are.same({ 0, "" }, { status, err })
+    local held = filter_support.program(text)
+    for name in REFUSED:gmatch "%S+" do
+      if NUMBERS[name] then
+        assert.are.equal(0x50000 | sys.EPERM, filter_support.run(held, sys.AUDIT_ARCH_NATIVE, NUMBERS[name]), name)
+      end
     end
   end)
 
