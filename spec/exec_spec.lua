@@ -118,7 +118,7 @@ describe("exec", function()
     end)
   end)
 
-  support.each_identity("has a session and the signals of a new process", function()
+  support.each_identity("has the signals of a new process", function()
     assert(sys.signal(sys.SIGPIPE, sys.SIG_IGN))
     local p <close> = assert(box():start())
     local q <close> = assert(p:exec { command = FOREVER })
@@ -127,8 +127,15 @@ describe("exec", function()
     local ignored = tonumber(status(pid, "SigIgn"), 16)
     assert.are.equal("0000000000000000", status(pid, "SigBlk"))
     assert.are.equal(0, ignored & (1 << sys.SIGPIPE - 1 | 1 << sys.SIGCHLD - 1))
-    local group, session = support.read_file(("/proc/%d/stat"):format(pid)):match "^%d+ %(.*%) %S %d+ (%d+) (%d+)"
-    assert.are.same({ tostring(pid), tostring(pid) }, { group, session })
+  end)
+
+  support.each_identity("is out of reach of what the caller's terminal signals, as is what stands for it", function()
+    local p <close> = assert(box():start())
+    local q <close> = assert(p:exec { command = FOREVER })
+    for _, pid in ipairs { q.pid, command_of(q) } do
+      local group, session = support.read_file(("/proc/%d/stat"):format(pid)):match "^.*%) %S %d+ (%d+) (%d+) "
+      assert.are.same({ pid, pid }, { tonumber(group), tonumber(session) })
+    end
   end)
 
   support.each_identity("captures streams, feeds text, and ends as the command ends", function()

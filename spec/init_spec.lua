@@ -146,7 +146,7 @@ describe("of casulo-init from outside", function()
         local opened, _, errno = sys.open(file(p, "exe"), mode)
         assert.are.same({ nil, sys.ETXTBSY }, { opened, errno }) -- and when it has ended, the seals forbid it
       end
-      if sys.fcntl(fd, sys.F_GET_SEALS) & sys.F_SEAL_EXEC ~= 0 then
+      if casulo.host.has_memfd_exec then -- the kernel knows F_SEAL_EXEC
         assert.are.equal(sys.EPERM, select(3, sys.chmod(file(p, "exe"), 0)))
       end
     end)
