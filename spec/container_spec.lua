@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
 local casulo = require "casulo"
+local hostile = require "hostile_support"
 local support = require "support"
 local sys = casulo.sys
 
@@ -61,6 +62,7 @@ describe("a container", function()
     assert.are.equal("fd full null ptmx pts random shm stderr stdin stdout tty urandom zero", (output("ls /dev"):gsub("\n", " ")))
     assert.are.equal("1777", output "stat -c %a /dev/shm")
     assert.are.equal("755", output "stat -c %a /dev")
+    assert.are.equal("666", output "stat -c %a /dev/pts/ptmx")
     assert.are.equal("fine", output "echo x >/dev/null && head -c 3 /dev/zero | wc -c >/dev/null && [ -c /dev/urandom ] && echo fine")
     assert.are.equal("5", output "head -c 5 /dev/urandom | wc -c")
     assert.are.equal("ok", output "[ -e /dev/ptmx ] && [ -e /dev/fd/0 ] && echo ok")
@@ -73,10 +75,40 @@ describe("a container", function()
     assert.are.equal(mode, sys.stat("/dev/null").mode)
   end)
 
-  support.each_identity("has a read-only /sys and a safe /proc", function()
-    local mounts = output "cat /proc/self/mounts"
-    assert.is_truthy(mounts:find("/sys sysfs ro,nosuid,nodev,noexec", 1, true))
-    assert.is_truthy(mounts:find("/proc proc rw,nosuid,nodev,noexec", 1, true))
+  -- The options of each mount inside, by its place.
+  local function mounts_in(fields)
+    local found = {}
+    for target, options in output("cat /proc/self/mounts", fields):gmatch "%S+ (%S+) %S+ (%S+)" do found[target] = options end
+    return found
+  end
+
+  local SAFE = "nosuid,nodev,noexec,"
+
+  support.each_identity("has file systems that give no setuid program rights, open no device, and execute nothing that is the kernel's", function()
+    local found = mounts_in { mounts = {
+      { type = "sysfs", target = "/more/sys" }, { type = "proc", target = "/more/proc" }, { type = "devpts", target = "/more/pts" },
+      { type = "mqueue", target = "/more/queues" }, { type = "tmpfs", target = "/more/tmp" }, { type = "cgroup2", target = "/more/cgroups" },
+      { type = "overlay", target = "/more/files", lower = { support.tmpdir() } },
+      { type = "bind", target = "/more/bound", source = support.tmpdir(), nosuid = true, noexec = true },
+    } }
+    for target, expected in pairs {
+      ["/sys"] = "ro," .. SAFE, ["/proc"] = "rw," .. SAFE, ["/dev"] = "rw,nosuid,nodev,", ["/dev/shm"] = "rw,nosuid,nodev,",
+      ["/dev/pts"] = "rw,nosuid,noexec,", ["/more/sys"] = "ro," .. SAFE, ["/more/proc"] = "rw," .. SAFE, ["/more/pts"] = "rw,nosuid,noexec,",
+      ["/more/bound"] = "rw," .. SAFE, ["/more/queues"] = "rw," .. SAFE, ["/more/tmp"] = "rw,nosuid,nodev,",
+      ["/more/cgroups"] = "ro," .. SAFE, ["/more/files"] = "rw,nodev,",
+    } do assert.are.equal(expected, found[target]:sub(1, #expected), target) end
+  end)
+
+  it("has the host's /sys and /proc just as safe, where it shares what they show", function()
+    if not support.needs_root() then return end
+    hostile.in_mount_namespace(function()
+      for _, target in ipairs { "/sys", "/proc" } do assert(sys.mount(nil, target, nil, sys.MS_REMOUNT | sys.MS_BIND)) end
+      for _, target in ipairs { "/sys/fs", "/proc/tty" } do assert(sys.mount("none", target, "tmpfs", 0)) end
+      local found = mounts_in { namespaces = { "user", "mount" }, readonly_paths = {}, masked = {} }
+      for target, access in pairs { ["/sys"] = "ro,", ["/sys/fs"] = "ro,", ["/proc"] = "rw,", ["/proc/tty"] = "rw," } do
+        assert.are.equal(access .. SAFE, found[target]:sub(1, #access + #SAFE), target)
+      end
+    end)
   end)
 
   support.each_identity("has a /dev and a /dev/shm that cannot take the host's memory", function()

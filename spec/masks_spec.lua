@@ -97,6 +97,27 @@ describe("what tells of the whole kernel", function()
     assert.are.equal(refused:format "" .. refused:format "/second", run({ mounts = TWICE }, script))
   end)
 
+  -- Mounts something below a directory. → where
+  local function mount_below(directory)
+    for _, name in ipairs(is_directory(directory) and sys.scandir(directory) or {}) do
+      local place = ("%s/%s"):format(directory, name)
+      if is_directory(place) and sys.mount("none", place, "tmpfs", 0) then return place end
+    end
+  end
+
+  it("cannot be written where the host has mounted something below, and shares what its /proc shows", function()
+    if not support.needs_root() then return end
+    hostile.in_mount_namespace(function()
+      local places = {}
+      for _, directory in ipairs(READONLY) do places[#places + 1] = mount_below(directory) end
+      assert.is_true(#places > 0)
+      local found = mounts { namespaces = { "user", "mount" }, mounts = TWICE }
+      for _, place in ipairs(places) do
+        for _, top in ipairs { "", "/second" } do assert.is_truthy(found[top .. place]:find(",ro,", 1, true), top .. place) end
+      end
+    end)
+  end)
+
   test("is covered by what executes nothing and has no rights of its own", function(is_root)
     for _, fields in ipairs(kinds(is_root)) do
       local found = mounts(fields)
@@ -206,12 +227,13 @@ describe("masked and readonly_paths", function()
       assert.are.same({ "nil", "setup", sys.ENOENT }, { tostring(result), err.kind, err.errno })
       assert.is_truthy(tostring(err):find('"/nope".*%(masked, readonly_paths: there is no such place in the container%)'), tostring(err))
     end
-    for _, path in ipairs { "/etc", "/etc/passwd/" } do
+    for path, place in pairs { ["/etc"] = "/etc", ["/etc/passwd/"] = "/etc/passwd" } do
       local result, err = box({ masked = { path } }, "true"):run()
       assert.are.same({ "nil", "setup" }, { tostring(result), err.kind })
-      assert.are.equal(("move_mount(cover of place of %s, "):format(path:gsub("/$", "")), tostring(err):match "^.-, ")
-      assert.is_truthy(tostring(err):find(("(masked: a directory is written with a slash at its end, a file without: %s is of the other kind)"):format(
-        path:gsub("/$", "")), 1, true), tostring(err))
+      local text = tostring(err)
+      assert.are.equal(("move_mount(cover of place of %s, "):format(place), text:match "^.-, ")
+      assert.is_truthy(text:find("(masked: a directory is written with a slash at its end, a file without: ", 1, true), text)
+      assert.is_truthy(text:find((": %s is of the other kind)"):format(place), 1, true), text)
     end
     run({ masked = { "/proc/none/of/this", optional = true }, readonly_paths = { "/sys/nor/that", optional = true } }, "true")
   end)

@@ -85,7 +85,7 @@ describe("a file of the description", function()
     local long = ("0123456789abcdef"):rep(1 << 16)
     support.leaves_nothing(function()
       local text = output("cat /etc/hosts /etc/own; stat -c '%a %u %g' /etc/hosts /etc/own /opt/x/run /dev/empty; md5sum </etc/long; "
-        .. "/opt/x/run; wc -c </dev/empty; echo more >>/etc/own; tail -n 1 /etc/own; (echo x >/etc/hosts) 2>/dev/null || echo refused", {
+        .. "/opt/x/run; wc -c </dev/empty; echo more >>/etc/own; tail -n 1 /etc/own; (echo x >/etc/hosts) 2>/dev/null || echo refused; umask", {
         rootfs = root, mounts = {
           { type = "file", target = "/etc/hosts", content = "in memory\n", readonly = true },
           { type = "file", target = "/etc/own", content = "with \0 in it\n", mode = "0600" },
@@ -94,7 +94,7 @@ describe("a file of the description", function()
         },
       })
       local sum = io.popen("printf 0123456789abcdef%.0s $(seq 65536) | md5sum"):read "a"
-      assert.are.equal("in memory\nwith \0 in it\n644 0 0\n600 0 0\n777 0 0\n2666 0 0\n" .. sum .. "it ran\n0\nmore\nrefused", text)
+      assert.are.equal("in memory\nwith \0 in it\n644 0 0\n600 0 0\n777 0 0\n2666 0 0\n" .. sum .. "it ran\n0\nmore\nrefused\n0022", text)
     end)
     assert.are.equal("of the root", support.read_file(root .. "/etc/hosts"))
     for _, place in ipairs { "/etc/own", "/opt/x/run", "/etc/long" } do assert.are.equal("", support.read_file(root .. place)) end
@@ -117,6 +117,14 @@ describe("a file of the description", function()
   end)
 end)
 
+describe("a proc of the description", function()
+  it("hides the processes of others where it is told", function()
+    if not support.needs_root() then return end
+    assert.are.equal("/proc/1\n/other/2", output("for p in /proc/1 /other/1 /other/2; do [ ! -d $p ] || echo $p; done",
+      { init = true, user = 1000, mounts = { { type = "proc", target = "/other", hidepid = 2 } } }))
+  end)
+end)
+
 describe("a directory of the description", function()
   support.each_identity("is made with its mode where it is missing", function()
     local root = casulo.rootfs.busybox(support.tmpdir() .. "/root")
@@ -132,6 +140,7 @@ describe("a directory of the description", function()
     })
     assert.are.equal("/there 700\n/new 755\n/new/open 1777\n/scratch/own 700\n/bin/../tmp/link/ 1777\n../new/open\n/bin/sh\nit runs", text)
     assert.are.equal("../new/open", sys.readlink(root .. "/tmp/link"))
+    assert.are.equal("0022", output("umask", { rootfs = root, mounts = { { type = "directory", target = "/another", mode = "1777" } } }))
   end)
 
   support.each_identity("is a failure where something else has its name", function()
