@@ -58,6 +58,12 @@ describe("a container", function()
     end
   end)
 
+  support.each_identity("has a domain name of its own", function()
+    local before = support.read_file "/proc/sys/kernel/domainname"
+    assert.are.equal("of.its.own", output("cat /proc/sys/kernel/domainname", { domainname = "of.its.own" }))
+    assert.are.equal(before, support.read_file "/proc/sys/kernel/domainname")
+  end)
+
   support.each_identity("has a minimal /dev", function()
     assert.are.equal("fd full null ptmx pts random shm stderr stdin stdout tty urandom zero", (output("ls /dev"):gsub("\n", " ")))
     assert.are.equal("1777", output "stat -c %a /dev/shm")
