@@ -138,6 +138,14 @@ describe("exec", function()
     end
   end)
 
+  it("leaves what stands for the command no id of the caller's", function()
+    if not support.needs_root() then return end
+    local map = { { 0, 100000, 65536 } }
+    local p <close> = assert(box({ namespaces = shared.ALL, uid_map = map, gid_map = map }):start())
+    local q <close> = assert(p:exec { command = FOREVER })
+    for _, field in ipairs { "Uid", "Gid" } do assert.are.equal("100000\t100000\t100000\t100000", status(q.pid, field)) end
+  end)
+
   support.each_identity("captures streams, feeds text, and ends as the command ends", function()
     support.leaves_nothing(function()
       for _, init in ipairs { false, true } do
