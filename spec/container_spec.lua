@@ -146,8 +146,8 @@ describe("a container", function()
   support.each_identity("passes no descriptor on but the standard streams", function()
     local extra <close> = assert(sys.open("/etc/passwd", sys.O_RDONLY))
     assert(sys.fcntl(extra, sys.F_SETFD, 0)) -- as a careless host program leaves them
-    for _, cwd in ipairs { "/", "/tmp" } do -- 3 is how ls reads the directory
-      assert.are.equal("0 1 2 3", (output("ls /proc/self/fd", { cwd = cwd }):gsub("\n", " ")))
+    for _, fields in ipairs { { cwd = "/" }, { cwd = "/tmp" }, { init = true } } do -- 3 is how ls reads the directory
+      assert.are.equal("0 1 2 3", (output("ls /proc/self/fd", fields):gsub("\n", " ")))
     end
   end)
 

@@ -2,6 +2,7 @@
 -- Mounts whose owners are mapped: an id inside is the same on disk, whatever it is on the host.
 local casulo = require "casulo"
 local description = require "casulo.description"
+local hostile = require "hostile_support"
 local support = require "support"
 local sys = casulo.sys
 
@@ -49,6 +50,18 @@ describe("a bind with idmap", function()
     end)
     assert.are.equal("8:9 0:0", ("%s %s"):format(owner(data .. "/made"), owner(data .. "/own")))
     assert.is_nil(sys.lstat(data .. "/x"))
+  end)
+
+  it("has them in what is mounted below, too", function()
+    if not support.needs_root() then return end
+    local data, other = support.tmpdir(), support.tmpdir()
+    if not maps_owners(data) then return support.cannot_run "the file system of /tmp cannot map owners" end
+    assert(sys.mkdir(data .. "/below", 493))
+    support.write_file(other .. "/file", "")
+    hostile.in_mount_namespace(function()
+      assert(sys.mount(other, data .. "/below", nil, sys.MS_BIND))
+      assert.are.equal("0", output("stat -c %u /data/below/file", { mounts = { { type = "bind", source = data, target = "/data", idmap = true } } }))
+    end)
   end)
 
   it("is of the first user of the map where that is not root, and for one id, too", function()

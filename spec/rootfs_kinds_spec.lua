@@ -34,11 +34,11 @@ describe("an empty root", function()
   support.each_identity("holds what is put into it, and nothing else", function()
     support.leaves_nothing(function()
       local text = output("ls /; ls -l /bin | busybox wc -l; busybox stat -c '%a %u' /; busybox df -k / | busybox awk 'END { print $2 }'; "
-        .. "echo x >/new && busybox cat /new /etc/motd", {
+        .. "echo x >/new && busybox cat /new /etc/motd; echo; busybox awk '$2 == \"/\" { print substr($4, 1, 16) }' /proc/mounts", {
         rootfs = casulo.rootfs.tmpfs { size = "64k", mode = "711" }, env = { PATH = "/bin" },
         mounts = with_busybox { { type = "file", target = "/etc/motd", content = "of the description" }, { type = "directory", target = "/srv" } },
       })
-      assert.are.equal("bin\ndev\netc\nproc\nsrv\nsys\n4\n711 0\n64\nx\nof the description", text)
+      assert.are.equal("bin\ndev\netc\nproc\nsrv\nsys\n4\n711 0\n64\nx\nof the description\nrw,nosuid,nodev,", text)
     end)
   end)
 
