@@ -6,15 +6,9 @@ local filter_changes = {}
 
 local ALLOW = 0x7fff0000
 
--- What policy.lua keeps to itself: its verdict on each call, by name.
-local function upvalue(of, name)
-  for i = 1, 255 do
-    local found, value = debug.getupvalue(of, i)
-    if found == name then return value end
-    if not found then error(("casulo.policy has no %s any more: change %s"):format(name, debug.getinfo(1, "S").short_src)) end
-  end
-end
+local upvalue = require "mutate.mutation".upvalue
 
+-- policy.lua's verdict on each call, by name and by number; the numbers of all calls.
 local function own_verdicts(machine)
   local machine_of = upvalue(require "casulo.policy".filter, "machine_of")
   local numbers, by_number = require "casulo.syscalls"[machine], {}
@@ -71,6 +65,9 @@ local function changes(sys)
   return list
 end
 
+-- Made once: tests watch what is done while a plan is made.
+local filters = {}
+
 --- Calls a function with each.
 -- @tparam table step of seccomp
 -- @tparam function with_argument makes a step with another argument
@@ -79,7 +76,10 @@ function filter_changes.each(step, with_argument, body)
   local sys = require "casulo.sys"
   if step[4] ~= require "casulo.default_filter"[sys.AUDIT_ARCH_NATIVE] then return end
   for _, each in ipairs(changes(sys)) do
-    body(each[1], function() return with_argument(step, 3, each[2]()) end)
+    body(each[1], function()
+      filters[each] = filters[each] or each[2]()
+      return with_argument(step, 3, filters[each])
+    end)
   end
 end
 

@@ -1,19 +1,33 @@
 -- SPDX-License-Identifier: MIT
 
 --- One mutation: a step taken out of every plan of a Lua process, or one argument of it made weaker. Read by each interpreter, through
--- LUA_INIT, before anything else; CASULO_MUTATION says which: what `describe` calls the step, a tab and the change, if any.
+-- LUA_INIT, before anything else. A file of the sandbox says which: what `describe` calls the step, a tab and the change, if any.
 --
 -- Nothing of casulo knows of this: the modules that it is about are loaded in its place and their functions wrapped.
 
 local mutation = { seen = {}, order = {} }
 
-local wanted, change = (os.getenv "CASULO_MUTATION" or ""):match "^([^\t]*)\t?(.*)$"
-local where = "exec" -- whose plan is being made
+local file <close> = assert(io.open "/dev/casulo-mutation") -- not the environment, which some tests clear
+local wanted, change = file:read "a":match "^([^\t]*)\t?(.*)$"
+local where -- whose plan is being made: "start", "exec"; nil for others, as those of recipes and of rootfs
+local is_shown = false -- whether it is made to be explained only: no test is to notice by that text
+
+--- What a function of casulo's keeps to itself.
+-- @tparam function of
+-- @tparam string name
+-- @return its value
+function mutation.upvalue(of, name)
+  for i = 1, 255 do
+    local found, value = debug.getupvalue(of, i)
+    if found == name then return value end
+    if not found then error(("%s has no %s any more: change %s"):format(debug.getinfo(of, "S").short_src, name, debug.getinfo(1, "S").short_src)) end
+  end
+end
 
 -- Names are those of one description, numbers those of one run: neither is what a step is.
 local function general(text)
   text = text:gsub("mount %d+ /[^%s,)]*", "mount"):gsub("mount in /[^%s,)]*", "directory above mount"):gsub("layer %d+", "layer")
-  text = text:gsub("in place of /[^%s,)]*", "in place of path"):gsub("place of /[^%s,)]*", "place of path"):gsub('"%d+", O_(.*), %d+%)', '"1", O_%1)')
+  text = text:gsub("place of /[^%s,)]*", "place of path"):gsub('"%d+", O_(.*), %d+%)', '"1", O_%1)')
   text = text:gsub('"/proc/%d+', '"/proc/N')
   return (text:gsub('"(/[^"]*)"', function(path)
     local is_known = path == "/" or path:find "^/proc" or path:find "^/sys" or path:find "^/dev"
@@ -143,7 +157,7 @@ end
 
 -- A step as it is to be: itself, another, or nil.
 local function mutated(step, place)
-  if type(step) ~= "table" then return step end
+  if type(step) ~= "table" or is_shown or not where then return step end
   if not mutation.is_recording and not wanted:find(step[1], 1, true) then return step end
   local what = mutation.describe(step, place)
   if mutation.is_recording then note(step, what) end
@@ -182,17 +196,38 @@ local function wrap_plan(plan)
   wrap_maker(plan, "of_recipes")
 end
 
+local function wrap_explain(Container)
+  local explain = Container.explain
+  function Container:explain()
+    is_shown = true
+    local ok, text = pcall(explain, self)
+    is_shown = false
+    if not ok then error(text, 0) end
+    return text
+  end
+end
+
+-- Calls a function that makes plans of a kind.
+local function making(kind, make, ...)
+  where = kind
+  local made = table.pack(pcall(make, ...))
+  where = nil
+  if not made[1] then error(made[2], 0) end
+  return table.unpack(made, 2, made.n)
+end
+
+local function wrap_exec(exec)
+  local start = exec.start
+  function exec.start(...) return making("exec", start, ...) end
+end
+
 local function wrap_container(container)
   local plan_of, flags_of = container.plan, container.clone_flags
-  function container.plan(...)
-    where = "start"
-    local made = table.pack(pcall(plan_of, ...))
-    where = "exec"
-    if not made[1] then error(made[2], 0) end
-    return made[2]
-  end
+  wrap_explain(mutation.upvalue(container.is_container, "Container"))
+  function container.plan(...) return making("start", plan_of, ...) end
   function container.clone_flags(new)
     local flags = flags_of(new)
+    if is_shown then return flags end
     for name, value in pairs(mutation.sys) do
       if name:find "^CLONE_NEW" and flags & value ~= 0 then
         local what = ("clone: %s"):format(name)
@@ -204,7 +239,7 @@ local function wrap_container(container)
   end
 end
 
-local WRAP = { ["casulo.plan"] = wrap_plan, ["casulo.container"] = wrap_container }
+local WRAP = { ["casulo.plan"] = wrap_plan, ["casulo.container"] = wrap_container, ["casulo.exec"] = wrap_exec }
 
 for name, wrap in pairs(WRAP) do
   package.preload[name] = function()

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 
 --- Containers whose plans have, together, all the steps that casulo makes. As root: `plans.lua list` starts them and prints every step
--- and each way to make it weaker; `plans.lua try NUMBER…` starts some, and says which cannot.
+-- and each way to make it weaker; `plans.lua try NUMBER…` starts some, until one does, and says which cannot.
 
 local top = arg[0]:match "^(.*)plans%.lua$"
 local mutation = package.loaded["mutate.mutation"] or dofile(top .. "mutation.lua")
@@ -119,8 +119,12 @@ if arg[1] == "list" then
   for _, key in ipairs(found) do print(("%s\t%s"):format(key, table.concat(found[key], " "))) end
 else
   for i = 2, #arg do
-    local ok, err = LIST[tonumber(arg[i])]()
-    print(ok and "starts" or ("cannot start: %s"):format(tostring(err):gsub("\n.*", "")))
+    local called, ok, err = pcall(LIST[tonumber(arg[i])])
+    if called and ok then
+      print "starts"
+      break
+    end
+    print(("cannot start: %s"):format(tostring(called and err or ok):gsub("\n.*", "")))
   end
 end
 sys.waitpid(-1, sys.WNOHANG)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Runs a command where a container that lacks a protection does no harm to the host: with mounts, processes, names and device nodes of
-# its own. As root. Usage: sandbox.sh COMMAND…
+# its own; and the command is one whose modules mutations reach. As root. Usage: [CASULO_MUTATION=…] sandbox.sh COMMAND…
 set -eu
 exec unshare --mount --propagation private --pid --fork --kill-child --uts --ipc sh -euc '
   mount -t proc proc /proc
@@ -12,6 +12,8 @@ exec unshare --mount --propagation private --pid --fork --kill-child --uts --ipc
   mount --bind /dev/pts /mnt/pts
   mount -t tmpfs -o mode=1777 shm /mnt/shm
   mount --move /mnt /dev
+  printf %s "${CASULO_MUTATION:-}" >/dev/casulo-mutation
+  mount --bind "$CASULO_MUTATE_TREE/casulo" build/bin/casulo
   mount --make-rshared / # as on most hosts: mounts propagate, unless something keeps them from it
   status=0
   "$@" || status=$?

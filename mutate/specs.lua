@@ -2,23 +2,29 @@
 
 -- Which specs notice what, by a pattern for the mutation's name: the likely ones first, then some that try many kinds of containers.
 local LIKELY = {
+  { "working directory", "container hostile_command exec" }, { "everything is ready", "create" }, { "^start, born", "idmap ranges" },
+  { "root context", "rootfs_kinds host_root" }, { "hidepid", "mounts" }, { "mount content", "mounts" }, { "a file of its own", "mounts" },
+  { "symlinkat", "mounts container rootfs_kinds" },
   { "^start.*CAP_", "capabilities" }, { "^exec.*CAP", "capabilities exec" }, { "capset", "capabilities" }, { "NO_NEW_PRIVS", "capabilities" },
-  { "KEEPCAPS", "capabilities" }, { "seccomp", "seccomp reach_kernel exec_attack" }, { "covers?", "masks reach_kernel" },
-  { " in proc", "masks reach_kernel" }, { " in sysfs", "masks" },
+  { "KEEPCAPS", "capabilities" }, { "seccomp", "seccomp reach_kernel exec_attack" },
+  { "device ", "container masks mounts" }, { "null", "masks" },
+  { "copy of", "masks reach_kernel" }, { "cover of", "masks reach_kernel" },
   { "^start.*signal", "inherited container" }, { "^exec.*signal", "inherited exec" }, { "landlock", "landlock" }, { "ruleset", "landlock" },
   { "a place inside", "landlock" }, { "setrlimit", "rlimits" }, { "umask", "inherited container rootfs_kinds mounts" },
   { "setpriority", "inherited" }, { "personality", "inherited" }, { "oom_score_adj", "inherited" }, { "keyctl", "inherited reach_kernel" },
   { "setgroups", "inherited container exec ranges reach_out" }, { "setres", "ranges idmap exec reach_out exec_attack" },
-  { "F_SEAL", "init init_start exec_attack" }, { "PDEATHSIG", "start_kill exec_life init_life process" },
-  { "poll", "start_kill exec_life init_life process" }, { "getppid", "exec_life exec_attack" }, { "memfd", "init exec_attack" },
+  { "F_SEAL", "init init_start exec_attack" }, { "^start.*PDEATHSIG", "process init_life start_kill" },
+  { "^exec.*PDEATHSIG", "exec_life" },
+  { "poll", "process start_kill exec_life init_life" }, { "getppid", "exec_life exec_attack" }, { "memfd", "init exec_attack" },
   { "pidfd", "exec_life start_kill" },
-  { "close_range", "container exec" }, { "^exec", "exec exec_life exec_attack" }, { "casulo%-init", "init init_start create init_life" },
+  { "close_range", "container exec" }, { "^exec", "exec exec_life exec_attack" }, { "casulo%-init:", "init init_start create init_life" },
   { "overlay", "rootfs_kinds" }, { "layer", "rootfs_kinds" }, { "scratch", "rootfs_kinds mounts" }, { "idmap", "idmap" },
-  { "openat2", "container mounts hostile_command hostile_root" }, { "terminal", "terminal streams" }, { "master", "terminal" },
+  { "openat2", "container mounts masks hostile_root hostile_command" }, { "devpts", "container terminal" }, { "terminal", "terminal streams" },
+  { "master", "terminal" },
   { "dup2", "streams terminal" }, { "cgroup", "reach_out" },
 }
-local ALL = "container mounts capabilities rootfs_kinds host_root ranges exec create init rlimits idmap reach_kernel reach_out process terminal "
-  .. "hostile_command inherited masks"
+local ALL = "container mounts masks rootfs_kinds capabilities host_root ranges exec create init rlimits idmap reach_kernel reach_out inherited "
+  .. "terminal process hostile_command hostile_root"
 
 --- → a list of names
 return function(key)
