@@ -2,6 +2,7 @@
 -- What a command may do under Landlock: with files, ports and other processes; and that its caller may all it could.
 local casulo = require "casulo"
 local exec = require "casulo.exec"
+local hostile = require "hostile_support"
 local json = require "dkjson"
 local landlock = require "casulo.recipes.landlock"
 local support = require "support"
@@ -235,6 +236,12 @@ describe("landlock's ports", function()
     assert.are.same({ 1, "nc: can't connect to remote host (127.0.0.1): Connection refused\n" }, { status, err })
   end)
 
+  test("are those of a command of exec, too", 4, function()
+    local p <close> = assert(box("exec sleep 1000", { landlock = { bind_tcp = { 8080 } } }):start())
+    local function status(script) return assert(p:exec { command = { "/bin/sh", "-c", script .. " 2>/dev/null" }, timeout = 20 }):wait().exit_code end
+    assert.are.same({ 1, 0 }, { status "nc -l -p 81", status(LISTEN:format(8080, "nc 127.0.0.1 8080 2>/dev/null")) })
+  end)
+
   test("say nothing of each other, nor of files; nor do paths of ports", 4, function()
     local connect = "nc 127.0.0.1 81 2>&1"
     assert.is_truthy(run(connect, { landlock = { bind_tcp = {} } }):find "Connection refused")
@@ -256,6 +263,18 @@ describe("landlock.scope", function()
       local result = q:wait()
       assert.are.same({ "143\n", field.scope[1] == "signal" and "sh: can't kill pid 1: Operation not permitted\n" or "" },
         { result.stdout, (result.stderr:gsub("^/bin/", "")) })
+    end
+  end)
+
+  test("keeps it from abstract sockets of others", 6, function()
+    local root = casulo.rootfs.busybox(support.tmpdir() .. "/root")
+    assert(os.execute(("cp '%s' '%s/'"):format(hostile.compile("payload/abstract.c", "-static"), root)))
+    for scope, errno in pairs { abstract_unix_socket = sys.EPERM, signal = 0 } do
+      local fields = { rootfs = root, command = { "/abstract" }, stdout = "pipe", landlock = { scope = { scope } } }
+      local p <close> = assert(box("", fields):start())
+      assert.are.equal("ready\n", sys.read(p.stdout, 10))
+      local q <close> = assert(p:exec { command = { "/abstract", "connect" }, stdout = "pipe" })
+      assert.are.equal(("%d\n"):format(errno), q:wait().stdout)
     end
   end)
 end)
