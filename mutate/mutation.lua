@@ -59,6 +59,7 @@ function mutation.describe(step, place)
   -- with whichever attributes: each is taken away by itself, too
   text = text:gsub("FSMOUNT_CLOEXEC, [^)]*%)", "attributes)"):gsub(", {attr_set=[^}]*}, 32%)", ", attributes)")
   if name == "fcntl" then text = text:gsub("%(%d+", "(N"):gsub("DUPFD_CLOEXEC.*", "DUPFD_CLOEXEC") end
+  if name == "dup2" then text = name .. text:sub(5):gsub("%d+", "N") end
   if name == "openat2" and step[3] ~= "/dev/pts/ptmx" then text = text:gsub('"/[^"]*"', "path") end
   if name == "ioctl" then text = text:gsub("{ws_row.*", "…") end
   if WITHOUT_WHY[name] or text:find "CAPBSET" then return ("%s: %s"):format(place, text) end

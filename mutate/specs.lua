@@ -17,11 +17,11 @@ local LIKELY = {
   { "^exec.*PDEATHSIG", "exec_life" },
   { "poll", "process start_kill exec_life init_life" }, { "getppid", "exec_life exec_attack" }, { "memfd", "init exec_attack" },
   { "pidfd", "exec_life start_kill" },
-  { "close_range", "container exec" }, { "^exec", "exec exec_life exec_attack" }, { "casulo%-init:", "init init_start create init_life" },
+  { "close_range", "container exec" }, { "casulo%-init:", "init init_start create init_life" },
   { "overlay", "rootfs_kinds" }, { "layer", "rootfs_kinds" }, { "scratch", "rootfs_kinds mounts" }, { "idmap", "idmap" },
   { "openat2", "container mounts masks hostile_root hostile_command" }, { "devpts", "container terminal" }, { "terminal", "terminal streams" },
   { "master", "terminal" },
-  { "dup2", "streams terminal" }, { "cgroup", "reach_out" },
+  { "dup2", "terminal streams exec" }, { "cgroup", "reach_out" }, { "^exec", "exec terminal exec_life exec_attack" },
 }
 local ALL = "container mounts masks rootfs_kinds capabilities host_root ranges exec create init rlimits idmap reach_kernel reach_out inherited "
   .. "terminal process hostile_command hostile_root"
