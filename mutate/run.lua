@@ -70,7 +70,7 @@ local function noticed_in(file, mutation)
   for _ = 1, 3 do
     local failed = first_failure({ file }, mutation, ignored)
     if not failed then return nil end
-    if is_sound(failed, file) and (failed == TOO_LONG or first_failure({ file }, mutation, only(failed))) then return failed end
+    if is_sound(failed, file) and first_failure({ file }, mutation, only(failed)) then return failed end
   end
 end
 
