@@ -19,7 +19,10 @@ local USER = {
   sysctls = { ["kernel.seccomp.actions_avail"] = "kill errno allow" }, is_chroot = false, root = "mount", is_inner = false,
   covered = { proc = {}, sys = {} }, subuid = { { 100000, 65536 }, free = 165536 }, subgid = { { 100000, 65536 }, free = 165536 },
   overlay = "loaded", has_systemd = true, names = true, process_limits = { { name = "sysctl kernel.pid_max", left = 4000000 } },
-  cgroup = { layout = "2", path = "/sys/fs/cgroup/ana", controllers = { "cpu", "memory" }, is_delegated = true },
+  cgroup = {
+    layout = "2", version1 = {}, top = "/sys/fs/cgroup", path = "/sys/fs/cgroup/ana/shell", place = "/sys/fs/cgroup/ana", stands = "free",
+    controllers = { "cpu", "memory", "pids" }, has = { cpu = true, memory = true, pids = true }, passed_on = {}, withheld = {},
+  },
 }
 local ROOT = over(USER, { uid = 0, gid = 0, login = "root", status = { Seccomp = 0, NoNewPrivs = 0, CapEff = ALL } })
 
@@ -146,18 +149,26 @@ describe("doctor", function()
     finds("problem", "casulo runs in a chroot", "start it outside", finding("root", over(ROOT, { is_chroot = true })))
   end)
 
-  it("tells whose the cgroup is", function()
-    local function of(own, more) return finding("cgroup", over(over(USER, { cgroup = own }), more)) end
+  it("tells whose the cgroup is, and what it lacks", function()
+    local function of(own, more) return finding("cgroup", over(over(USER, { cgroup = over(USER.cgroup, own) }), more)) end
     local boot = "boot with systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all"
-    finds("warning", "no cgroups are mounted", "mount -t cgroup2 cgroup2 /sys/fs/cgroup", of {})
+    finds("warning", "no cgroups are mounted", "mount -t cgroup2 cgroup2 /sys/fs/cgroup", finding("cgroup", over(USER, { cgroup = {} })))
     finds("warning", "cgroups are those of version 1", boot, of { layout = "1" })
-    finds("warning", "controllers are in cgroups of version 1", boot, of { layout = "hybrid", path = "/x", controllers = {} })
-    finds("warning", "out of sight", nil, of { layout = "2" })
-    local foreign = { layout = "2", path = "/sys/fs/cgroup/a", controllers = { "cpu" }, is_delegated = false }
+    finds("warning", "the controller memory is in cgroups of version 1", boot, of { layout = "hybrid", version1 = { memory = true }, has = {} })
+    finds("warning", "out of sight", nil, finding("cgroup", over(USER, { cgroup = { layout = "2" } })))
+    finds("warning", "threaded", "choose another one by cgroup_parent", of { stands = "threaded" })
+    finds("warning", "/sys/fs/cgroup/a lacks the controller memory, which /sys/fs/cgroup does not pass on",
+      "echo +memory >/sys/fs/cgroup/cgroup.subtree_control", of { place = "/sys/fs/cgroup/a", has = {}, withheld = { memory = "/sys/fs/cgroup" } })
+    finds("warning", "this kernel has no cgroup controller pids", "boot a kernel that has it; some have memory only with cgroup_enable=memory",
+      of { has = { memory = true } })
+    finds("warning", "the cgroup /sys/fs/cgroup/ana has processes of its own", "mkdir /sys/fs/cgroup/ana/main && for pid in "
+      .. "$(cat /sys/fs/cgroup/ana/cgroup.procs); do echo $pid >/sys/fs/cgroup/ana/main/cgroup.procs; done", of { stands = "busy" })
+
+    local foreign = { stands = "forbidden", path = "/sys/fs/cgroup/a" }
     finds("warning", "/sys/fs/cgroup/a, is not its own to divide", "systemd-run --user --scope -p Delegate=yes casulo …", of(foreign))
-    finds("warning", "is not its own", "mkdir /sys/fs/cgroup/a/ana && chown -R ana /sys/fs/cgroup/a/ana "
-      .. "&& echo $$ >/sys/fs/cgroup/a/ana/cgroup.procs", of(foreign, { has_systemd = false }))
-    finds("ok", "/sys/fs/cgroup/ana is the caller's to divide, with the controllers cpu memory", nil, finding("cgroup", USER))
+    finds("warning", "is not its own", "mkdir -p /sys/fs/cgroup/a/ana/shell && chown -R ana /sys/fs/cgroup/a/ana "
+      .. "&& echo $$ >/sys/fs/cgroup/a/ana/shell/cgroup.procs", of(foreign, { has_systemd = false }))
+    finds("ok", "/sys/fs/cgroup/ana is the caller's to divide, with the controllers cpu memory pids", nil, finding("cgroup", USER))
   end)
 
   it("takes the limit of processes that is reached first", function()

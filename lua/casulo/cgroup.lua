@@ -54,35 +54,90 @@ local function may_write(path)
   return fd ~= nil
 end
 
--- → "2", "1", "hybrid", or nothing
+-- → "2", "1", "hybrid", or nothing; and what the trees of version 1 have, as a set
 local function layout()
-  local found = {}
+  local found, version1 = {}, {}
   for line in io.lines "/proc/self/mountinfo" do
-    local kind = line:match "%- (cgroup2?) "
-    if kind and (kind == "cgroup2" or line:match "[^,%s]+$" ~= "name=systemd") then found[kind] = true end
+    local kind, options = line:match "%- (cgroup2?) %S+ (%S+)$"
+    if kind and (kind == "cgroup2" or options:match "[^,]+$" ~= "name=systemd") then found[kind] = true end
+    if kind == "cgroup" then
+      for name in options:gmatch "[^,]+" do version1[name] = true end
+    end
   end
-  if found.cgroup and found.cgroup2 then return "hybrid" end
-  return found.cgroup2 and "2" or found.cgroup and "1"
+  if found.cgroup and found.cgroup2 then return "hybrid", version1 end
+  return found.cgroup2 and "2" or found.cgroup and "1", version1
 end
 
---- Where the caller stands.
--- @treturn table `layout`: "2", "1" or "hybrid", as far as it is mounted; and of the tree of version 2: `path`, the directory of its
---   cgroup; `controllers`, those that there are in it; `is_delegated`, whether the caller may make cgroups there, with limits, and move
---   processes
+local function set_of(words)
+  local set = {}
+  for _, word in ipairs(words) do set[word] = true end
+  return set
+end
+
+-- How a cgroup stands to the caller: "free", where it may make cgroups with limits; "busy": it has processes of its own, and the kernel lets
+-- none have those beside cgroups with limits, but for the first of all; "threaded"; "forbidden"; "missing".
+local function standing(path)
+  local found = sys.stat(path)
+  if not found or not sys.stat(path .. "/cgroup.procs") then return "missing" end
+  if (found.uid ~= sys.geteuid() and sys.geteuid() ~= 0) or not may_write(path .. "/cgroup.procs")
+    or not may_write(path .. "/cgroup.subtree_control") then return "forbidden" end
+  local kind = words_of(path .. "/cgroup.type")
+  if kind[1] and (kind[1] ~= "domain" or kind[2]) then return "threaded" end
+  local file <close> = kind[1] and io.open(path .. "/cgroup.procs")
+  return file and file:read(1) and "busy" or "free"
+end
+
+-- Which controllers a cgroup lacks that one above it has: the nearest such one, by their names.
+local function withheld(own)
+  local found, path = {}, own.place
+  while path ~= own.top and path ~= "" do
+    path = path:match "^(.*)/"
+    for _, name in ipairs(words_of(path .. "/cgroup.controllers")) do
+      if not own.has[name] then found[name] = found[name] or path end
+    end
+  end
+  return found
+end
+
+local function describe(own, path, stands)
+  own.place, own.stands = path, stands
+  own.controllers, own.passed_on = words_of(path .. "/cgroup.controllers"), set_of(words_of(path .. "/cgroup.subtree_control"))
+  own.has = set_of(own.controllers)
+  own.withheld = withheld(own)
+  return own
+end
+
+--- Where the caller stands, and where it can make cgroups.
+-- @tparam[opt] string parent the path of a cgroup in the tree of version 2, in place of the nearest one
+-- @treturn table `layout`: "2", "1" or "hybrid", as far as it is mounted; `version1`: a set of the controllers there; and of the tree of
+--   version 2: `top`, the directory that is seen as its top; `path`, that of the caller's cgroup; `place`, that of the nearest of this one
+--   and those above in which the caller can make cgroups; `stands`, how that one is to it: "free"; "busy", for cgroups without limits
+--   only; "threaded", "forbidden" or "missing", for none; `controllers`, a list of those that are in it, and `has`, the set;
+--   `passed_on`, a set of those that cgroups in it get; `withheld`: which cgroup above has one that is not in it
 -- @see cgroups(7)
-function cgroup.own()
+function cgroup.own(parent)
   local paths = paths_of "self"
   if not paths then return {} end
-  local own = { layout = layout() }
+  local own = {}
+  own.layout, own.version1 = layout()
   local target, root = mounted ""
   local path = paths[""]
   if not target or not path or path:sub(1, #root) ~= root then return own end
-  own.path = (target .. path:sub(#root + 1)):gsub("(.)/$", "%1")
-  own.controllers = words_of(own.path .. "/cgroup.controllers")
-  local found = sys.stat(own.path)
-  own.is_delegated = found ~= nil and (found.uid == sys.geteuid() or sys.geteuid() == 0)
-    and may_write(own.path .. "/cgroup.procs") and may_write(own.path .. "/cgroup.subtree_control")
-  return own
+  own.top, own.path = target, (target .. path:sub(#root + 1)):gsub("(.)/$", "%1")
+  if parent then
+    path = (target .. parent):gsub("(.)/$", "%1")
+    return describe(own, path, standing(path))
+  end
+  local busy
+  path = own.path
+  while true do
+    local stands = standing(path)
+    if stands == "free" then return describe(own, path, stands) end
+    busy = busy or stands == "busy" and path
+    if path == target then break end
+    path = path:match "^(.*)/"
+  end
+  return describe(own, busy or own.path, busy and "busy" or standing(own.path))
 end
 
 --- The cgroups of a process, as far as they are others than the caller's and the caller may put processes there.

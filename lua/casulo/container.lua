@@ -69,14 +69,21 @@ end
 -- @treturn boolean
 function container.is_container(value) return getmetatable(value) == Container end
 
+-- A clone would make a cgroup namespace that begins at the caller's cgroup; with a cgroup of its own, the child makes one.
+local function birth_flags(checked)
+  return container.clone_flags(checked.new) & ~(checked.cgroup and sys.CLONE_NEWCGROUP or 0)
+end
+
 -- All that is done before anything of the command's own.
 local function surroundings(checked, host, variant)
   local join_before, join = join_steps(checked)
   local function with_caller(again) return variant.detach and {} or life.die_with_caller(again) end
   return {
     variant.detach and {} or life.caller(),
+    variant.placement and require "casulo.recipes.limits".make(variant.placement) or {},
     join_before,
     with_caller(),
+    checked.cgroup and checked.new.cgroup and require "casulo.recipes.limits".namespace() or {},
     life.session(),
     command.raise_limits(checked),
     life.umask(18, "whoever started casulo: the places made here get usual modes"),
@@ -175,13 +182,23 @@ function container.variant(settings)
   return variant
 end
 
+-- Where its cgroup goes, if it has one of its own: looked for once.
+local function placement_of(self)
+  if self.checked.cgroup and not self.placement then
+    self.placement = require "casulo.placement".find(self.checked, require "casulo.surroundings")
+  end
+  return self.placement
+end
+
 --- Every step and why, one a line. Runs nothing and needs no privilege.
 -- @treturn string
 function Container:explain()
   local explain = require "casulo.explain"
   local why = self.checked.new.pid and "a child that is PID 1, with these namespaces of its own" or "a child with these namespaces of its own"
-  return plan.new { life.birth(), container.plan(self.checked, self.host, container.variant(self.checked)) }
-    :explain(explain.clone(container.clone_flags(self.checked.new)), why)
+  local variant = container.variant(self.checked)
+  variant.placement = placement_of(self)
+  return plan.new { life.birth(), container.plan(self.checked, self.host, variant) }
+    :explain(explain.clone(birth_flags(self.checked), variant.placement), why)
 end
 
 -- The packed program of a variant; the next start with the same one takes it as it is.
@@ -193,8 +210,9 @@ local function prepared(self, settings)
     .. (variant.fds and " " .. table.concat(variant.fds, " ") or "")
   local job = self.jobs[key]
   if not job then
+    variant.placement = placement_of(self)
     job = require "casulo.process".job(container.plan(self.checked, self.host, variant))
-    job.flags = container.clone_flags(self.checked.new) | sys.CLONE_FILES
+    job.flags, job.place = birth_flags(self.checked) | sys.CLONE_FILES, variant.placement and variant.placement.place
     if job.handed then
       job.gate, job.stays = variant.gate, self.checked.init and true
       job.above = numbers_of(self.checked, variant).above
@@ -262,6 +280,10 @@ local function start(self, options, call)
     if options == nil and not gate then self.defaults = settings end
   end
   local refused = require "casulo.descriptors".refuse_inherited(settings)
+  if not refused and self.placement and self.placement.obstacle then
+    refused = require "casulo.obstacles".line(self.placement.obstacle)
+    self.placement, self.jobs, self.defaults = nil, {}, nil -- it may be gone the next time
+  end
   if refused then return nil, require "casulo.failure".new { message = refused } end
   if settings.name then return start_named(self, settings) end
   return require "casulo.process".start(settings)

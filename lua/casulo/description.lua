@@ -117,6 +117,13 @@ local function check_network(value, path)
   return value
 end
 
+local function check_cgroup_parent(value, path)
+  local parent = check.absolute(value, path)
+  local inner = parent:match "^/sys/fs/cgroup(.*)$"
+  if inner then error(("%s: expected a path as in /proc/PID/cgroup: %q"):format(path, inner == "" and "/" or inner), 0) end
+  return parent
+end
+
 local INIT_FIELDS = { grace = true }
 
 -- → how long it waits between TERM and KILL
@@ -141,6 +148,8 @@ local FIELDS = {
   user = check_user, uid_map = description.id_map, gid_map = description.id_map,
   landlock = function(value, path) return require "casulo.landlock_fields".check(value, path) end,
   rlimits = function(value, path) return require "casulo.rlimit_fields".check(value, path) end,
+  limits = function(value, path) return require "casulo.limit_fields".check(value, path) end,
+  cgroup = check.boolean, cgroup_parent = check_cgroup_parent,
 }
 local KNOWN = { namespaces = true, rootfs = true }
 for name in pairs(FIELDS) do KNOWN[name] = true end
@@ -180,6 +189,8 @@ local function check_consistency(checked, path, raw)
   if checked.nesting and not new.user then
     error(path .. '.nesting: containers inside would have the rights of the host\'s root; add "user" to namespaces', 0)
   end
+  local wants = checked.cgroup == false and (checked.limits and "limits" or checked.cgroup_parent and "cgroup_parent")
+  if wants then error(("%s.%s: without a cgroup of its own (cgroup = false)"):format(path, wants), 0) end
   local map = not new.user and (checked.uid_map and "uid_map" or checked.gid_map and "gid_map")
   if map then error(("%s.%s: there is no new user namespace to map (add \"user\" to namespaces)"):format(path, map), 0) end
 end
@@ -300,6 +311,7 @@ function description.check(raw, host)
     checked.new.net = nil
   end
   check_consistency(checked, path, raw)
+  checked.cgroup = checked.cgroup or checked.limits ~= nil or checked.cgroup_parent ~= nil
   local has_mounts = checked.mounts[1] or checked.root.idmap
   checked.any_idmap = has_mounts and require "casulo.mount_fields".any_idmap(checked)
   if checked.new.user then require "casulo.idmap".settle(checked, path, host) end
@@ -324,6 +336,7 @@ function description.ask(checked, raw, host)
     require "casulo.mount_fields".ask(mount, ("%s.mounts[%d]"):format(path, i), host)
   end
   if checked.root.type == "host" then require "casulo.host_tree".fill_in(checked, raw, path, host) end
+  if checked.limits then require "casulo.limit_fields".ask(checked.limits, path .. ".limits", host) end
   require "casulo.masking".settle(checked, host, path)
   checked.filter = require "casulo.command".filter(checked)
   local rules = checked.seccomp or {}

@@ -137,24 +137,11 @@ examine["idmapped mounts"] = function(host, trials)
   return "warning", "the file system of / cannot be mounted with other ids: " .. tostring(trials.idmap)
 end
 
-local V2 = "boot with systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all"
-
-local function delegate(host, path)
-  if host.has_systemd then return "systemd-run --user --scope -p Delegate=yes casulo …" end
-  local own = ("%s/%s"):format(path, host.login)
-  return ("mkdir %s && chown -R %s %s && echo $$ >%s/cgroup.procs"):format(own, host.login, own, own)
-end
-
 function examine.cgroup(host)
   local own = host.cgroup
-  if own.layout == nil then return "warning", "no cgroups are mounted", "mount -t cgroup2 cgroup2 /sys/fs/cgroup" end
-  if own.layout ~= "2" then
-    return "warning", own.layout == "1" and "cgroups are those of version 1, and limits need version 2"
-      or "controllers are in cgroups of version 1, and limits need them in version 2", V2
-  end
-  if not own.path then return "warning", "the caller's cgroup is out of sight" end
-  if not own.is_delegated then return "warning", ("the caller's cgroup, %s, is not its own to divide"):format(own.path), delegate(host, own.path) end
-  return "ok", ("version 2; %s is the caller's to divide, with the controllers %s"):format(own.path, table.concat(own.controllers, " "))
+  local found = obstacles.cgroup(own, nil, host) or obstacles.controllers(own, { "memory", "pids", "cpu" })
+  if found then return told("warning", found) end
+  return "ok", ("%s is the caller's to divide, with the controllers %s"):format(own.place, table.concat(own.controllers, " "))
 end
 
 function examine.processes(host)

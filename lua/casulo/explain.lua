@@ -268,8 +268,11 @@ end
 
 --- The line of a clone: its namespaces.
 -- @tparam integer clone_flags
+-- @param[opt] in_cgroup whether the child is born in a cgroup of its own
 -- @treturn string
-function explain.clone(clone_flags) return ("clone(%s)"):format(clone_bits(clone_flags & ~sys.CLONE_FILES)) end
+function explain.clone(clone_flags, in_cgroup)
+  return ("clone(%s)"):format(clone_bits(clone_flags & ~sys.CLONE_FILES) .. (in_cgroup and "|CLONE_INTO_CGROUP, cgroup" or ""))
+end
 
 local function line(step, indent)
   local call = explain.call(step)

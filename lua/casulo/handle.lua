@@ -46,6 +46,7 @@ local function ending_of(self)
 end
 
 local function send_signal(self, number)
+  if number == sys.SIGKILL and self.cgroup and self.cgroup:kill() then return true end
   local ok, message, errno
   if self.pidfd:is_open() then ok, message, errno = sys.pidfd_send_signal(self.pidfd, number)
   else ok, message, errno = sys.kill(self.pid, number) end
@@ -109,6 +110,12 @@ function handle.milliseconds_until(moment)
   return math.max(0, math.min(math.ceil((moment - now()) * 1000), 0x7fffffff))
 end
 
+-- What it tells at the end.
+local function leave_cgroup(self, result)
+  if (self.cgroup:memory_events().oom_kill or 0) > 0 then result.oom_killed = true end
+  self.cgroup:remove(self.own_pids)
+end
+
 local function reap(self)
   local pid, how, code
   repeat
@@ -124,6 +131,7 @@ local function reap(self)
   if not pid then result.lost = how -- the caller ignores SIGCHLD, and the kernel kept no status
   elseif how == "exit" then result.exit_code = code
   else result.signal = code end
+  if self.cgroup then leave_cgroup(self, result) end
   return result
 end
 
@@ -143,7 +151,7 @@ local function abort(self)
   if self.result then return end
   if not self.status then
     if self.job.stands_in and self.pidfd:is_open() and require "casulo.joiner".end_command(self) then
-      adopt(self.pid)
+      adopt(self)
       self.status = { lost = "the process cannot be killed now" }
     else
       send_signal(self, sys.SIGKILL)
@@ -269,20 +277,21 @@ local orphans = { first = 1, last = 0 }
 
 local function is_running(pid) return sys.waitid(sys.P_PID, pid, sys.WEXITED | sys.WNOHANG | sys.__WALL) == 0 end
 
-function adopt(pid)
+function adopt(process)
   orphans.last = orphans.last + 1
-  orphans[orphans.last] = pid
+  orphans[orphans.last] = { pid = process.pid, cgroup = process.cgroup, own_pids = process.own_pids }
 end
 
 --- Reaps two of the detached processes without a handle, in turn, if they have ended. Called at each start, it leaves
 -- never more zombies than there are such processes that run, at a constant cost.
 function handle.reap_detached()
   for _ = 1, 2 do
-    local pid = orphans[orphans.first]
-    if not pid then return end
+    local process = orphans[orphans.first]
+    if not process then return end
     orphans[orphans.first] = nil
     orphans.first = orphans.first + 1
-    if is_running(pid) then adopt(pid) end
+    if is_running(process.pid) then adopt(process)
+    elseif process.cgroup then process.cgroup:remove(process.own_pids) end
   end
 end
 
@@ -313,7 +322,7 @@ end
 function Process:close()
   if self.released or self.owner ~= sys.getpid() then return end -- a copy of this process does not own it
   if not self.detached or self.status then return abort(self) end
-  if is_running(self.pid) then adopt(self.pid) end
+  if is_running(self.pid) then adopt(self) end
   self.result = { lost = "the process is detached, and its handle closed" }
   release(self)
 end

@@ -137,6 +137,14 @@ end
 gather.is_file = type_test(function(type) return type ~= sys.S_IFDIR end)
 gather.is_device = type_test(function(type) return type == sys.S_IFCHR or type == sys.S_IFBLK end)
 
+function gather.block_device()
+  return function(path)
+    local found = sys.stat(path)
+    if not found or found.mode & sys.S_IFMT ~= sys.S_IFBLK then return nil end
+    return ("%d:%d"):format(found.rdev >> 8 & 0xfff, found.rdev & 0xff | found.rdev >> 12 & 0xfff00)
+  end
+end
+
 -- The optional fields of its line say it; which line it is, a descriptor's own file says.
 local function propagation_of(path)
   local opened <close> = sys.open(path, sys.O_PATH)

@@ -205,4 +205,59 @@ function obstacles.helper(name, errno, said, host)
   end
 end
 
+local VERSION_2 = "boot with systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all"
+
+local function delegate(own, host)
+  if host.has_systemd then return "systemd-run --user --scope -p Delegate=yes casulo …" end
+  local path = ("%s/%s"):format(own.path, host.login)
+  return ("mkdir -p %s/shell && chown -R %s %s && echo $$ >%s/shell/cgroup.procs"):format(path, host.login, path, path)
+end
+
+-- Those that stand in the way to the others beside them.
+local function vacate(path)
+  return ("mkdir %s/main && for pid in $(cat %s/cgroup.procs); do echo $pid >%s/main/cgroup.procs; done"):format(path, path, path)
+end
+
+--- A place where the caller cannot make a cgroup for a container.
+-- @tparam table own of `casulo.cgroup.own`
+-- @tparam ?string parent the one that was asked for
+-- @tparam table host
+-- @treturn ?table nil where it can
+function obstacles.cgroup(own, parent, host)
+  if own.layout == nil then return obstacle("mount -t cgroup2 cgroup2 /sys/fs/cgroup", "no cgroups are mounted") end
+  if own.layout == "1" then return obstacle(VERSION_2, "cgroups are those of version 1, and limits need version 2") end
+  if not own.path then return obstacle(nil, "the caller's cgroup is out of sight") end
+  if own.stands == "missing" then return obstacle("mkdir " .. own.place, "cgroup_parent: there is no cgroup %s", parent) end
+  if own.stands == "threaded" then return obstacle("choose another one by cgroup_parent", "the cgroup %s is threaded", own.place) end
+  if own.stands ~= "forbidden" then return nil end
+  if parent then
+    return obstacle(("chown -R %s %s"):format(host.login, own.place), "cgroup_parent: the cgroup %s is not the caller's to divide", parent)
+  end
+  return obstacle(delegate(own, host), "the caller's cgroup, %s, is not its own to divide", own.path)
+end
+
+local function no_controller(name, own)
+  if own.version1[name] then return obstacle(VERSION_2, "the controller %s is in cgroups of version 1, and limits need it in version 2", name) end
+  local above = own.withheld[name]
+  if above then
+    return obstacle(("echo +%s >%s/cgroup.subtree_control"):format(name, above), "the cgroup %s lacks the controller %s, which %s does not pass on",
+      own.place, name, above)
+  end
+  return obstacle("boot a kernel that has it; some have memory only with cgroup_enable=memory", "this kernel has no cgroup controller %s", name)
+end
+
+--- A place that cannot give controllers to the cgroups in it.
+-- @tparam table own of `casulo.cgroup.own`
+-- @tparam {string,...} needed
+-- @treturn ?table nil where it can
+function obstacles.controllers(own, needed)
+  for _, name in ipairs(needed) do
+    if not (own.passed_on and own.passed_on[name]) and own.stands == "busy" then
+      return obstacle(vacate(own.place), "the cgroup %s has processes of its own, and the kernel lets none have those beside cgroups with limits",
+        own.place)
+    end
+    if not own.has[name] then return no_controller(name, own) end
+  end
+end
+
 return obstacles

@@ -172,6 +172,14 @@ local function has_streams(settings)
     or not (is_own(settings.stdin) and is_own(settings.stdout) and is_own(settings.stderr))
 end
 
+-- Leaves nothing of a start that failed.
+local function give_up(job, values, cgroup, failure, self)
+  if cgroup then failure.hint = cgroup:shortage() or failure.hint end
+  if self then self:close() end
+  plan.undo(job.before, #job.before, sys, values)
+  if cgroup then cgroup:remove() end -- on which processes may leave late
+end
+
 --- Starts the child of a plan.
 -- @tparam table settings `job` (what `job` returns, and the `flags` of the clone), `own_pids` (the child is PID 1 of its
 --   own PID namespace), `stdin`, `stdout`, `stderr`, `fds`, `timeout`, `detach`
@@ -184,15 +192,18 @@ function process.start(settings)
   if opened and opened.err then return nil, opened.err end
   local values <close> = setmetatable(opened and opened.values or {}, closing)
   for name, value in pairs(settings.values or {}) do values[name] = value end
+  local cgroup = job.place and require "casulo.own_cgroup".new(job.place)
+  if cgroup then cgroup:name(values) end
   local ok, failure = plan.run(job.before, sys, values)
   if not ok then return nil, require "casulo.failure".new(failure) end
   local self = { -- made before the child: once that lives, nothing may fail until somebody owns it
     pid = false, pidfd = false, owner = sys.getpid(), own_pids = settings.own_pids, deadline = deadline,
     detached = settings.detach, job = job, container = settings.container, timeout = settings.timeout,
+    cgroup = cgroup,
   }
   self.pid, self.pidfd = clone(job, values, opened and opened.report)
   if not self.pid then
-    plan.undo(job.before, #job.before, sys, values)
+    give_up(job, values, cgroup, self.pidfd)
     return nil, self.pidfd
   end
   handle.own(self)
@@ -201,8 +212,7 @@ function process.start(settings)
   ok, failure = complete(self, values)
   if ok then return self end
   self.detached = false -- it never was what was asked for
-  self:close()
-  plan.undo(job.before, #job.before, sys, values)
+  give_up(job, values, cgroup, failure, self)
   return nil, failure
 end
 
@@ -217,6 +227,7 @@ function handle.Process:start()
   else failure = require "casulo.failure".new { message = "start: it has ended before", errno = sys.ECANCELED } end
   if not ok then
     self.detached = false
+    if self.cgroup then failure.hint = self.cgroup:shortage() or failure.hint end
     self:close()
     return nil, failure
   end
