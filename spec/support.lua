@@ -9,6 +9,7 @@ local sys = casulo.sys
 local support = {}
 
 local USER = 61234 -- an id that no account has
+support.USER = USER
 
 --- Ends a test that cannot run here; where CASULO_MUST_RUN is set, that is a failure.
 function support.cannot_run(reason)

@@ -142,7 +142,8 @@ end
 
 --- The cgroups of a process, as far as they are others than the caller's and the caller may put processes there.
 -- @tparam integer pid
--- @treturn {descriptor,...} the file cgroup.procs of each; nil, a message and errno where one cannot be opened
+-- @treturn {descriptor,...} the file cgroup.procs of each; `own`: which of them is that of version 2. nil, a message and errno where one
+--   cannot be opened
 -- @see cgroups(7)
 function cgroup.open(pid)
   local own, paths = paths_of "self", paths_of(pid)
@@ -157,6 +158,7 @@ function cgroup.open(pid)
       return nil, message, errno
     end
     opened[#opened + 1] = fd
+    if fd and controllers == "" then opened.own = #opened end
   end
   return opened
 end

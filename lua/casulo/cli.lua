@@ -57,6 +57,20 @@ local function parse_env(description, text)
   description.env[name] = value
 end
 
+-- A number stays one: which fields take text, their check knows.
+local function set_limit(name)
+  return function(description, text)
+    description.limits = description.limits or {}
+    description.limits[name] = math.tointeger(tonumber(text)) or name == "cpu" and tonumber(text) or text
+  end
+end
+
+local function parse_limit(description, text)
+  local name, value = text:match "^([^=]+)=(.*)$"
+  if not name then mistake("--limit: expected NAME=VALUE, got %q", text) end
+  set_limit(name)(description, value)
+end
+
 -- Each option: its name, its value (nil for a switch), what it does to the description, what it is for.
 local OPTIONS = {
   { "--rootfs", "DIR", function(d, v) d.rootfs = v end, "the directory that becomes /" },
@@ -73,6 +87,12 @@ local OPTIONS = {
   { "--share", "NS,…", parse_share, "namespaces to share with the host: user pid uts ipc net cgroup" },
   { "--net", "none|host", function(d, v) d.network = v end, "a loopback of its own, or the host's network" },
   { "--readonly", nil, function(d) d.readonly = true end, "make the root read-only" },
+  { "--memory", "SIZE", set_limit "memory", "what it may have of memory: bytes, or 64m, 1g", short = "-m" },
+  { "--pids", "N", set_limit "pids", "how many processes and threads it may have" },
+  { "--cpus", "NUMBER", set_limit "cpu", "how many processors' time it may have: 0.5 is half of one's" },
+  { "--cpuset-cpus", "LIST", set_limit "cpus", "which processors it may run on: 0-1,3" },
+  { "--limit", "NAME=VALUE", parse_limit, "any limit: memory_high, swap, cpu_weight, or a file of its cgroup" },
+  { "--cgroup-parent", "PATH", function(d, v) d.cgroup_parent = v end, "in which cgroup its own is made" },
   { "--timeout", "SECONDS", function(d, v) d.timeout = to_number(v, "--timeout") end, "end the container after this time" },
   { "--name", "NAME", function(d, v) d.name = v end, "what list, exec and kill call it" },
   { "--init", nil, function(d) d.init = true end, "a PID 1 that passes on signals and reaps orphans" },
@@ -147,7 +167,7 @@ local function merge(base, description)
   local merged = {}
   for name, value in pairs(base) do merged[name] = value end
   for name, value in pairs(description) do merged[name] = value end
-  for name in pairs { mounts = true, env = true, namespaces = true } do
+  for name in pairs { mounts = true, env = true, limits = true, namespaces = true } do
     if base[name] ~= nil and type(base[name]) ~= "table" then
       merged[name] = base[name] -- for the check to refuse
     elseif base[name] and description[name] then
@@ -224,6 +244,7 @@ end
 local function run(arguments)
   local box = container_of(arguments)
   local result, err, deaf_to = require "casulo.foreground"(function(options) return box:start(options) end, box.checked)
+  if result and result.oom_killed then io.stderr:write "casulo: the kernel killed for want of memory (limits.memory)\n" end
   if result and result.timed_out then io.stderr:write(("casulo: ended after %g seconds\n"):format(box.checked.timeout)) end
   return cli.report(result, err, deaf_to)
 end
@@ -255,6 +276,10 @@ local COMMANDS = {
   exec = { nil, "[options] NAME -- COMMAND…", "Runs a command in a container that runs under a name. Exits as run does." },
   kill = { nil, "NAME [SIGNAL]",
     "Ends a container that runs under a name, or sends its PID 1 another signal: a name or a number." },
+  stats = { nil, "[--json] NAME", "Prints what a container that runs under a name uses. It takes limits, or cgroup = true." },
+  freeze = { nil, "NAME", "Stops the time of a container that runs under a name." },
+  thaw = { nil, "NAME", "Lets a container that was frozen go on." },
+  update = { nil, "[options] NAME", "Changes limits of a container that runs under a name." },
   doctor = { nil, "[--json]",
     "Looks for what on this host is in the way of containers, and says what cures it. Changes nothing.\n"
       .. "Exits with 0 where a container can run for the caller, and with 1 where something prevents it." },
@@ -262,7 +287,7 @@ local COMMANDS = {
     "Makes a root file system of busybox in DIR. Where it is already, nothing changes." },
   version = { version, "", "Prints casulo's version." },
 }
-local ORDER = { "run", "explain", "list", "exec", "kill", "doctor", "rootfs", "version" }
+local ORDER = { "run", "explain", "list", "exec", "kill", "stats", "freeze", "thaw", "update", "doctor", "rootfs", "version" }
 
 local function help(name)
   local command = COMMANDS[name]

@@ -235,9 +235,9 @@ local function settings_of(self, options, call)
 end
 
 -- What list shows of a container, and what exec must know to put a command beside the first.
-local function record_of(self, pid)
-  local record = require "casulo.record".of(self)
-  record.pid = pid
+local function record_of(self, process)
+  local record = require "casulo.record".of(self, process.cgroup)
+  record.pid = process.pid
   if self.checked.root.path and record.rootfs:sub(1, 1) ~= "/" then
     record.rootfs = ("%s/%s"):format(sys.readlink "/proc/self/cwd" or ".", record.rootfs)
   end
@@ -250,7 +250,7 @@ local function start_named(self, settings)
   if not claim then return nil, require "casulo.failure".new { message = taken } end
   local process, err = require "casulo.process".start(settings)
   if not process then return nil, err end
-  local ok, message = claim:complete(record_of(self, process.pid))
+  local ok, message = claim:complete(record_of(self, process))
   if ok then
     process.claim = claim
     return process

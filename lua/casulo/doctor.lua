@@ -139,8 +139,8 @@ end
 
 function examine.cgroup(host)
   local own = host.cgroup
-  local found = obstacles.cgroup(own, nil, host) or obstacles.controllers(own, { "memory", "pids", "cpu" })
-  if found then return told("warning", found) end
+  local lack = obstacles.cgroup(own, nil, host) or obstacles.controllers(own, { "memory", "pids", "cpu" })
+  if lack then return told("warning", lack) end
   return "ok", ("%s is the caller's to divide, with the controllers %s"):format(own.place, table.concat(own.controllers, " "))
 end
 

@@ -82,11 +82,13 @@ local function pass(values, numbers)
   return steps
 end
 
+-- Where the container has a cgroup of its own, its limits are the command's, too.
 local function join_cgroups(target, numbers)
   local steps = {}
   for i in ipairs(target.cgroups) do
-    steps[i] = { "write", numbers["cgroup " .. i], "0", tolerate = { sys.EACCES, sys.EPERM, sys.ENOENT },
-      why = "into the container's cgroup, where the caller may put processes there" }
+    local is_own = target.cgroup and i == target.cgroups.own
+    steps[i] = { "write", numbers["cgroup " .. i], "0", tolerate = not is_own and { sys.EACCES, sys.EPERM, sys.ENOENT } or nil,
+      why = is_own and "into the container's own cgroup" or "into the container's cgroup, where the caller may put processes there" }
   end
   return steps
 end
@@ -194,6 +196,12 @@ end
 
 local function ended() return failure.new { message = "exec: the container has ended", errno = sys.ESRCH } end
 
+-- Why no command can come into the container's own cgroup.
+local function out_of_reach(target, cgroups)
+  if not cgroups.own then return ("exec: the caller may not put a process into the container's cgroup, %s"):format(target.cgroup.path) end
+  if target.cgroup:is_frozen() then return "exec: the container is frozen; thaw lets it go on" end
+end
+
 -- What must be known of the container's first process, beside its description. → true, or nil and an error
 local function look_at(target)
   target.caller = sys.getpid()
@@ -205,13 +213,14 @@ local function look_at(target)
   end
   local cgroups, message, errno = cgroup.open(target.pid)
   local lives = not has_ended(target) -- else what was read may be another process's
-  if lives and cgroups and target.rights then
+  local refused = target.cgroup and cgroups and out_of_reach(target, cgroups)
+  if lives and cgroups and target.rights and not refused then
     target.cgroups = cgroups
     return true
   end
   for _, fd in ipairs(cgroups or {}) do fd:close() end
   if not lives then return nil, ended() end
-  return nil, failure.new { message = message or ("exec: /proc/%d/status cannot be read"):format(target.pid), errno = errno }
+  return nil, failure.new { message = message or refused or ("exec: /proc/%d/status cannot be read"):format(target.pid), errno = errno }
 end
 
 local function start(target, settings)
@@ -234,7 +243,7 @@ local function start(target, settings)
 end
 
 --- Starts a command in a container that runs.
--- @tparam table target `pid`, `pidfd`; `checked`, its description; `host`: facts
+-- @tparam table target `pid`, `pidfd`; `checked`, its description; `host`: facts; `cgroup`: its own one, if any
 -- @tparam table options `command`, `env`, `cwd`, `user`, and those of `Container:start`
 -- @treturn process or nil and an error
 -- @see setns(2)
@@ -256,7 +265,7 @@ function handle.Process:exec(options)
   if not self.container then error("exec: this process is no container", 2) end
   if self.result or not self.pidfd:is_open() then return nil, ended() end
   local started, err = exec.start({
-    pid = self.pid, pidfd = self.pidfd, checked = self.container.checked, host = self.container.host,
+    pid = self.pid, pidfd = self.pidfd, checked = self.container.checked, host = self.container.host, cgroup = self.cgroup,
   }, options)
   return started, err
 end

@@ -46,7 +46,7 @@ local function ending_of(self)
 end
 
 local function send_signal(self, number)
-  if number == sys.SIGKILL and self.cgroup and self.cgroup:kill() then return true end
+  if number == sys.SIGKILL and self.cgroup and not self.own_pids and self.cgroup:kill() then return true end
   local ok, message, errno
   if self.pidfd:is_open() then ok, message, errno = sys.pidfd_send_signal(self.pidfd, number)
   else ok, message, errno = sys.kill(self.pid, number) end

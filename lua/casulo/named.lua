@@ -4,6 +4,7 @@
 -- @module casulo.named
 
 local cli = require "casulo.cli"
+local own_cgroup = require "casulo.own_cgroup"
 local state = require "casulo.state"
 local sys = require "casulo.sys"
 
@@ -21,9 +22,13 @@ local mistake = cli.mistake
 local function json_option(text) return { { "--json", nil, function(options) options.json = true end, text } } end
 
 named.OPTIONS = { list = json_option "the whole records, as JSON", doctor = json_option "a list of objects, as JSON", exec = {} }
+named.OPTIONS.stats = json_option "the numbers, as JSON"
+named.OPTIONS.freeze, named.OPTIONS.thaw, named.OPTIONS.update = {}, {}, {}
+local OF_UPDATE = { ["--memory"] = true, ["--pids"] = true, ["--cpus"] = true, ["--cpuset-cpus"] = true, ["--limit"] = true }
 local OF_EXEC = { ["--env"] = true, ["--user"] = true, ["--cwd"] = true, ["--tty"] = true }
 for _, option in ipairs(cli.OPTIONS) do
   if OF_EXEC[option[1]] then table.insert(named.OPTIONS.exec, option) end
+  if OF_UPDATE[option[1]] then table.insert(named.OPTIONS.update, option) end
 end
 
 -- What a terminal would obey is shown as its number.
@@ -120,12 +125,77 @@ function named.kill(arguments)
   local number = signal_number(signal or "KILL")
   local record, message = state.find(name)
   if not record then mistake("kill: %s", message) end
-  if number == sys.SIGKILL and not has(record.namespaces, "pid") then sys.kill(-record.pid, number) end -- it has others beside it
+  if number == sys.SIGKILL and not has(record.namespaces, "pid") then -- it has others beside it
+    if not (record.cgroup and own_cgroup.at(record.cgroup):kill()) then sys.kill(-record.pid, number) end
+  end
   local ok, why, errno = sys.pidfd_send_signal(record.pidfd, number)
   if not ok and errno ~= sys.ESRCH then mistake("kill: %s: %s", name, why) end
   if number == sys.SIGKILL and sys.poll({ { fd = record.pidfd, events = sys.POLLIN } }, PATIENCE * 1000) ~= 1 then
     mistake("kill: %s has not ended within %d seconds", name, PATIENCE)
   end
+  return 0
+end
+
+-- The cgroup of a container, for a command that takes its name alone. → cgroup, options
+local function cgroup_of(call, arguments)
+  local options, name, command = cli.parse(arguments, named.OPTIONS[call])
+  if not name or command then mistake("expected: casulo %s NAME", call) end
+  local record, message = state.find(name)
+  if not record then mistake("%s: %s", call, message) end
+  if not record.cgroup then mistake("%s: %s has no cgroup of its own; run it with limits, or cgroup = true", call, name) end
+  return own_cgroup.at(record.cgroup), options
+end
+
+local UNITS = {
+  current = "bytes", peak = "bytes", max = "bytes", swap = "bytes", usage = "s", user = "s", system = "s", throttled = "s", total = "s",
+  avg10 = "%", avg60 = "%", avg300 = "%", rbytes = "bytes", wbytes = "bytes", dbytes = "bytes",
+}
+
+-- A line for each number, by its path: memory.current.
+local function add_lines(lines, prefix, value)
+  if type(value) == "table" then
+    local names = {}
+    for name in pairs(value) do names[#names + 1] = name end
+    table.sort(names)
+    for _, name in ipairs(names) do add_lines(lines, prefix and ("%s.%s"):format(prefix, name) or name, value[name]) end
+    return
+  end
+  local unit = not prefix:find "^pids" and UNITS[prefix:match "[^.]+$"]
+  lines[#lines + 1] = ("%s %s%s\n"):format(prefix, value, unit and " " .. unit or "")
+end
+
+--- Prints what a container uses.
+-- @tparam {string,...} arguments
+-- @treturn integer exit status
+function named.stats(arguments)
+  local own, options = cgroup_of("stats", arguments)
+  local stats, message = require "casulo.control".stats(own)
+  if not stats then mistake("%s", message) end
+  local lines = {}
+  add_lines(lines, nil, stats)
+  cli.say(options.json and named.json(stats, { "memory", "cpu", "pids", "io", "pressure" }) or table.concat(lines))
+  return 0
+end
+
+for _, call in ipairs { "freeze", "thaw" } do
+  named[call] = function(arguments)
+    local ok, message = require "casulo.control"[call](cgroup_of(call, arguments))
+    if not ok then mistake("%s", message) end
+    return 0
+  end
+end
+
+--- Changes limits of a container.
+-- @tparam {string,...} arguments
+-- @treturn integer exit status
+function named.update(arguments)
+  local own, options = cgroup_of("update", arguments)
+  if not options.limits then mistake "update: expected a limit to change (see --help)" end
+  local control = require "casulo.control"
+  local checked, settings = require "casulo.description".try(control.settings, options.limits)
+  if not checked then mistake("%s", settings) end
+  local ok, message = control.update(own, settings)
+  if not ok then mistake("%s", message) end
   return 0
 end
 

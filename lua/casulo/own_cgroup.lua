@@ -25,9 +25,9 @@ end
 local function write(path, text)
   local fd <close>, message, errno = sys.open(path, sys.O_WRONLY)
   if not fd then return nil, message, errno end
-  local count
-  count, message, errno = sys.write(fd, text)
-  return count and true, message, errno
+  local count, _, why = sys.write(fd, text)
+  if count then return true end
+  return nil, ("write %s: %s"):format(path, sys.strerror(why)), why
 end
 
 local own = {} -- `pid`, to notice a fork; `name`; `count`; `left`: paths of those that could not be removed yet
@@ -101,6 +101,17 @@ end
 -- @treturn cgroup
 function own_cgroup.at(path) return setmetatable({ parent = path:match "^(.*)/", path = path }, Cgroup) end
 
+--- Reads a file of it.
+-- @tparam string file its name
+-- @treturn string, or nil, a message and errno
+function Cgroup:read(file) return read(("%s/%s"):format(self.path, file)) end
+
+--- Writes to a file of it.
+-- @tparam string file its name
+-- @tparam string text
+-- @return true, or nil, a message and errno
+function Cgroup:write(file, text) return write(("%s/%s"):format(self.path, file), text) end
+
 -- Lines of a name and a number.
 local function numbers_in(text)
   local numbers = {}
@@ -158,12 +169,16 @@ function Cgroup:shortage()
   if (events.oom or 0) + (events.oom_kill or 0) > 0 then return "limits.memory: it is too small for a start" end
 end
 
+--- Whether its processes are stopped.
+-- @treturn boolean
+function Cgroup:is_frozen() return numbers_in(self:read "cgroup.events" or "").frozen == 1 end
+
 --- Kills all that is in it.
 -- @return true; or nil, a message and errno: ENOENT before Linux 5.14, which cannot
-function Cgroup:kill() return write(self.path .. "/cgroup.kill", "1") end
+function Cgroup:kill() return self:write("cgroup.kill", "1") end
 
 --- How often something has happened for want of memory.
 -- @treturn table `oom_kill`: processes that the kernel killed; `oom`: how often there was no more to be had; …
-function Cgroup:memory_events() return numbers_in(read(self.path .. "/memory.events") or "") end
+function Cgroup:memory_events() return numbers_in(self:read "memory.events" or "") end
 
 return own_cgroup

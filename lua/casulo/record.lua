@@ -23,10 +23,11 @@ local function hex_of(bytes) return (bytes:gsub(".", function(char) return ("%02
 --- What another process must know of a container to start a command in it, and what may be told about it: a table that can
 -- be written as JSON. The `pid` of its first process is to be added.
 -- @tparam container box
+-- @tparam ?cgroup cgroup its own one, as of `casulo.own_cgroup`
 -- @treturn table `command`, `rootfs`, `cwd`, `umask`, `user`; `env`: a list of NAME=value, those that were given and inherited;
 --   `namespaces`: a list of those that are its own; `joined`: a list of those that are others'; `uid_map`, `gid_map`,
---   `own_maps`, `denies_setgroups`; `capabilities`, `nesting`, `no_new_privs`, `filter`, `denies_keys`, `landlock`, `rlimits`; `init`, `has_devpts`
-function record.of(box)
+--   `own_maps`, `denies_setgroups`; `capabilities`, `nesting`, `no_new_privs`, `filter`, `denies_keys`, `landlock`, `rlimits`; `init`, `has_devpts`; `cgroup`: its path
+function record.of(box, cgroup)
   local checked = box.checked
   local landlock = checked.landlock and require "casulo.landlock_fields".record(checked.landlock)
   local limits = checked.rlimits and require "casulo.rlimit_fields".record(checked.rlimits)
@@ -39,6 +40,7 @@ function record.of(box)
     no_new_privs = checked.no_new_privs, filter = checked.filter and hex_of(checked.filter),
     denies_keys = checked.denies_keys,
     has_devpts = description.has_devpts(checked), landlock = landlock, rlimits = limits,
+    cgroup = cgroup and cgroup.path,
   }
 end
 
@@ -84,6 +86,7 @@ local function target_of(raw)
   end
   return {
     pid = check.integer(raw.pid, path .. ".pid", 1, 0x7fffffff), pidfd = raw.pidfd, checked = checked, host = require "casulo.host",
+    cgroup = raw.cgroup and require "casulo.own_cgroup".at(check.absolute(raw.cgroup, path .. ".cgroup")),
   }
 end
 
