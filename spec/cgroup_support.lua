@@ -16,7 +16,7 @@ function cgroup_support.has_controllers()
   local own = cgroup.own()
   for _, name in ipairs(CONTROLLERS) do
     if own.stands ~= "free" or not own.has[name] then
-      support.cannot_run(("this host has no controller %s for limits (cgroups of version 2), and its run in a machine that has covers it"):format(name))
+      support.cannot_run(("this host has no controller %s in cgroups of version 2; a run in a machine that has covers it"):format(name))
       return false
     end
   end

@@ -79,6 +79,7 @@ local function check_io(value, path, settings)
     check.table(rates, inner, RATES)
     local parts = {}
     for name, rate in pairs(rates) do parts[#parts + 1] = ("%s=%s"):format(name, RATES[name](rate, ("%s.%s"):format(inner, name))) end
+    if not parts[1] then error(inner .. ": expected rbps, wbps, riops or wiops", 0) end
     table.sort(parts)
     settings[#settings + 1] = {
       field = ("io[%q]"):format(device), file = "io.max", device = device:find "^/" and device or nil,
@@ -114,6 +115,16 @@ end
 local KNOWN = { io = true, hugetlb = true }
 for name in pairs(FIELDS) do KNOWN[name] = true end
 
+local function check_once(settings, path)
+  local named = {}
+  for _, setting in ipairs(settings) do named[setting.file] = named[setting.file] or setting.field:find "^%[" end
+  for _, setting in ipairs(settings) do
+    if named[setting.file] and not setting.field:find "^%[" then
+      error(("%s.%s: it sets %s, which is given by its name, too"):format(path, setting.field, setting.file), 0)
+    end
+  end
+end
+
 --- Checks the field.
 -- @tparam table value
 -- @tparam string path how messages call it
@@ -128,6 +139,7 @@ function limit_fields.check(value, path)
     elseif type(name) == "string" and name:find "^[%l%d_]+%.[%w_.]+$" then settings[#settings + 1] = check_file(name, limit, path)
     else check.unknown(path, "limit", name, KNOWN) end
   end
+  check_once(settings, path)
   table.sort(settings, function(a, b) return a.file == b.file and a.value < b.value or a.file < b.file end)
   return settings
 end

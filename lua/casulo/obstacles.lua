@@ -227,7 +227,7 @@ function obstacles.cgroup(own, parent, host)
   if own.layout == nil then return obstacle("mount -t cgroup2 cgroup2 /sys/fs/cgroup", "no cgroups are mounted") end
   if own.layout == "1" then return obstacle(VERSION_2, "cgroups are those of version 1, and limits need version 2") end
   if not own.path then return obstacle(nil, "the caller's cgroup is out of sight") end
-  if own.stands == "missing" then return obstacle("mkdir " .. own.place, "cgroup_parent: there is no cgroup %s", parent) end
+  if own.stands == "missing" then return obstacle("mkdir " .. own.place, "cgroup_parent: there is no cgroup %s", own.place) end
   if own.stands == "threaded" then return obstacle("choose another one by cgroup_parent", "the cgroup %s is threaded", own.place) end
   if own.stands ~= "forbidden" then return nil end
   if parent then

@@ -26,7 +26,8 @@ local function hex_of(bytes) return (bytes:gsub(".", function(char) return ("%02
 -- @tparam ?cgroup cgroup its own one, as of `casulo.own_cgroup`
 -- @treturn table `command`, `rootfs`, `cwd`, `umask`, `user`; `env`: a list of NAME=value, those that were given and inherited;
 --   `namespaces`: a list of those that are its own; `joined`: a list of those that are others'; `uid_map`, `gid_map`,
---   `own_maps`, `denies_setgroups`; `capabilities`, `nesting`, `no_new_privs`, `filter`, `denies_keys`, `landlock`, `rlimits`; `init`, `has_devpts`; `cgroup`: its path
+--   `own_maps`, `denies_setgroups`; `capabilities`, `nesting`, `no_new_privs`, `filter`, `denies_keys`, `landlock`, `rlimits`; `init`, `has_devpts`;
+--   `cgroup`: its path
 function record.of(box, cgroup)
   local checked = box.checked
   local landlock = checked.landlock and require "casulo.landlock_fields".record(checked.landlock)

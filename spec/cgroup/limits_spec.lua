@@ -56,7 +56,8 @@ describe("limits", function()
   end)
 
   it("stop a fork bomb", function()
-    local p <close> = assert(box("f() { f | f & }; while :; do f; done", { pids = 30 }, { stdout = "null", stderr = "null" }):start())
+    local bomb = "f() { f | f & f; }; f & exec sleep 1000"
+    local p <close> = assert(box(bomb, { pids = 30 }, { stdout = "null", stderr = "null" }):start())
     local directory = cgroup_support.directory_of(p.pid)
     support.eventually(function() return support.read_file(directory .. "/pids.events"):match "max ([1-9]%d*)" end, "a fork was refused")
     for _ = 1, 20 do assert.is_true(p:stats().pids.current <= 30) end
@@ -66,13 +67,18 @@ describe("limits", function()
   end)
 
   it("give a busy loop its share of a processor", function()
-    for _, share in ipairs { 0.2, 0.5 } do
+    for _, share in ipairs { 0.1, 0.25 } do
       local p <close> = assert(box("while :; do :; done", { cpu = share }):start())
       pause(0.3) -- past the start, into whole periods
-      local from, before = now(), p:stats().cpu.usage
-      pause(2)
-      local used, time = p:stats().cpu.usage - before, now() - from
-      assert.is_true(math.abs(used / time - share) <= share / 10, ("%g of a processor in place of %g"):format(used / time, share))
+      local got
+      for _ = 1, 3 do -- the host of a virtual machine may keep its processor from all of us for a while: that can only be less
+        local from, before = now(), p:stats().cpu.usage
+        pause(2)
+        got = (p:stats().cpu.usage - before) / (now() - from)
+        assert.is_true(got <= share * 1.1, ("%g of a processor in place of %g"):format(got, share))
+        if got >= share * 0.9 then break end
+      end
+      assert.is_true(got >= share * 0.9, ("%g of a processor in place of %g"):format(got, share))
       local cpu = p:stats().cpu
       assert.is_true(cpu.throttled > 0 and cpu.throttled_periods > 0 and cpu.periods >= cpu.throttled_periods)
     end
@@ -155,7 +161,8 @@ describe("a container with a cgroup of its own", function()
   end)
 
   it("tells what it uses", function()
-    local p <close> = assert(box("dd if=/dev/zero of=/dev/shm/x bs=1M count=8 2>/dev/null; echo done; " .. FOREVER, { memory = "64m", pids = 10 }):start())
+    local script = "dd if=/dev/zero of=/dev/shm/x bs=1M count=8 2>/dev/null; echo done; " .. FOREVER
+    local p <close> = assert(box(script, { memory = "64m", pids = 10 }):start())
     sys.read(p.stdout, 10)
     local stats = assert(p:stats())
     assert.is_true(stats.memory.current >= 8 << 20 and stats.memory.current <= 64 << 20)

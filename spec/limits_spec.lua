@@ -1,0 +1,105 @@
+-- SPDX-License-Identifier: MIT
+-- The field `limits`: what it takes, what is refused, and what is said where the host cannot. What the kernel does about it is in spec/cgroup.
+local casulo = require "casulo"
+local cgroup = require "casulo.cgroup"
+local limit_fields = require "casulo.limit_fields"
+local obstacles = require "casulo.obstacles"
+local support = require "support"
+
+local function described(limits, more)
+  local fields = { rootfs = "/", limits = limits }
+  for name, value in pairs(more or {}) do fields[name] = value end
+  return casulo.container(fields)
+end
+
+-- "file=value", of a field.
+local function written(limits)
+  local texts = {}
+  for i, setting in ipairs(limit_fields.check(limits, "limits")) do texts[i] = ("%s=%s"):format(setting.file, setting.value) end
+  return table.concat(texts, "; ")
+end
+
+describe("limits", function()
+  it("are texts for the files of a cgroup", function()
+    for expected, limits in pairs {
+      ["memory.max=67108864"] = { memory = "64m" }, ["memory.max=1024"] = { memory = "1K" }, ["memory.max=3221225472"] = { memory = "3g" },
+      ["memory.max=5000"] = { memory = 5000 }, ["memory.high=max"] = { memory_high = "max" }, ["memory.swap.max=0"] = { swap = 0 },
+      ["pids.max=7"] = { pids = 7 }, ["cpu.max=50000 100000"] = { cpu = 0.5 }, ["cpu.max=200000 100000"] = { cpu = 2 },
+      ["cpu.max=max 100000"] = { cpu = "max" }, ["cpu.weight=10000"] = { cpu_weight = 10000 }, ["cpuset.cpus=0-1,3"] = { cpus = "0-1,3" },
+      ["cpuset.cpus=1"] = { cpus = 1 }, ["hugetlb.2MB.max=4194304"] = { hugetlb = { ["2MB"] = "4m" } },
+      ["io.max=8:0 rbps=1048576 wiops=max"] = { io = { ["8:0"] = { rbps = "1m", wiops = "max" } } },
+      ["memory.oom.group=1"] = { ["memory.oom.group"] = 1 }, ["io.weight=default 50"] = { ["io.weight"] = "default 50" }, [""] = {},
+    } do assert.are.equal(expected, written(limits)) end
+    assert.are.equal("memory.max=4096; pids.max=1", written { pids = 1, memory = 4096 })
+  end)
+
+  it("that are wrong are refused by their path", function()
+    local size = 'expected bytes, a string such as "64m", or "max", got '
+    for _, case in ipairs {
+      { 7, "container.limits: expected a table of limits, got 7" },
+      { { memroy = "1m" }, 'container.limits: unknown limit "memroy"; did you mean memory?' },
+      { { 1 }, "container.limits: unknown limit 1; known: cpu cpu_weight cpus hugetlb io memory memory_high pids swap" },
+      { { memory = "64mb" }, "container.limits.memory: " .. size .. '"64mb"' }, { { memory = -1 }, "container.limits.memory: " .. size .. "-1" },
+      { { memory = 0 }, "container.limits.memory: " .. size .. "0" }, { { memory = 1.5 }, "container.limits.memory: " .. size .. "1.5" },
+      { { memory = "99999999999999999999" }, "container.limits.memory: " .. size .. '"99999999999999999999"' },
+      { { memory = "9999999999g" }, "container.limits.memory: " .. size .. '"9999999999g"' },
+      { { swap = {} }, "container.limits.swap: " .. size .. "a table" },
+      { { pids = 0 }, 'container.limits.pids: expected an integer from 1 on, or "max", got 0' },
+      { { cpu = 0 }, 'container.limits.cpu: expected cores, from 0.01 on: 0.5 is half of one; or "max", got 0' },
+      { { cpu = "1" }, 'container.limits.cpu: expected cores, from 0.01 on: 0.5 is half of one; or "max", got "1"' },
+      { { cpu_weight = 10001 }, "container.limits.cpu_weight: expected an integer from 1 to 10000, got 10001" },
+      { { cpus = "3-1" }, 'container.limits.cpus: expected numbers of processors, such as "0-1,3", got "3-1"' },
+      { { cpus = "0," }, 'container.limits.cpus: expected numbers of processors, such as "0-1,3", got "0,"' },
+      { { io = { sda = {} } }, 'container.limits.io: expected devices such as "/dev/sda" or "8:0", got "sda"' },
+      { { io = { ["8:0"] = { rpbs = 1 } } }, 'container.limits.io["8:0"]: unknown field "rpbs"; did you mean rbps?' },
+      { { io = { ["8:0"] = { rbps = "x" } } }, 'container.limits.io["8:0"].rbps: ' .. size .. '"x"' },
+      { { io = { ["8:0"] = {} } }, 'container.limits.io["8:0"]: expected rbps, wbps, riops or wiops' },
+      { { io = { ["/dev/null"] = { rbps = 1 } } }, 'container.limits.io["/dev/null"]: it is no block device of this host' },
+      { { io = { ["/nonexistent"] = { rbps = 1 } } }, 'container.limits.io["/nonexistent"]: it is no block device of this host' },
+      { { hugetlb = { big = 1 } }, 'container.limits.hugetlb: expected sizes of pages such as "2MB", got "big"' },
+      { { ["memory.max"] = true }, 'container.limits["memory.max"]: expected a string, got true' },
+      { { ["memory.max"] = "1", memory = "1m" }, "container.limits.memory: it sets memory.max, which is given by its name, too" },
+      { { ["cgroup.procs"] = "0" }, 'container.limits["cgroup.procs"]: that file sets no limit, and casulo writes it itself' },
+      { { ["../memory.max"] = 1 },
+        'container.limits: unknown limit "../memory.max"; known: cpu cpu_weight cpus hugetlb io memory memory_high pids swap' },
+    } do
+      assert.has_error(function() described(case[1]) end, case[2])
+    end
+  end)
+
+  it("go with a cgroup of the container's own", function()
+    assert.has_error(function() described({ pids = 1 }, { cgroup = false }) end,
+      "container.limits: without a cgroup of its own (cgroup = false)")
+    assert.has_error(function() described(nil, { cgroup = false, cgroup_parent = "/a" }) end,
+      "container.cgroup_parent: without a cgroup of its own (cgroup = false)")
+    assert.has_error(function() described(nil, { cgroup_parent = "a" }) end, 'container.cgroup_parent: expected an absolute path, got "a"')
+    assert.has_error(function() described(nil, { cgroup_parent = "/sys/fs/cgroup/a" }) end,
+      'container.cgroup_parent: expected a path as in /proc/PID/cgroup: "/a"')
+  end)
+
+  it("are shown by explain, step by step, before the clone", function()
+    local text = described({ pids = 7 }):explain()
+    local clone = assert(text:find("|CLONE_INTO_CGROUP, cgroup)", 1, true), text)
+    for _, call in ipairs { "mkdir(the container's cgroup, 0755)", 'openat(cgroup, "pids.max", O_WRONLY|O_CLOEXEC)', 'write(pids.max, "7", 1)' } do
+      assert.is_true((text:find(call, 1, true) or math.huge) < clone, call)
+    end
+    assert.is_true(text:find("unshare(CLONE_NEWCGROUP)", 1, true) > clone)
+    local line = text:sub(clone - 120, clone):match "clone%(.*$"
+    assert.is_nil(line:find("CLONE_NEWCGROUP", 1, true))
+    assert.is_nil(described(nil):explain():find("CGROUP, cgroup", 1, true))
+  end)
+
+  it("are refused before the start where this host cannot, in doctor's words", function()
+    local found = obstacles.cgroup(cgroup.own(), nil, require "casulo.surroundings") or obstacles.controllers(cgroup.own(), { "memory" })
+    if not found then return support.cannot_run "this host has limits, and spec/cgroup covers them" end
+    support.leaves_nothing(function()
+      local ran, err = described({ memory = "1g" }, { rootfs = support.rootfs(), name = "limited" }):run()
+      assert.is_nil(ran)
+      assert.are.equal("setup", err.kind)
+      assert.are.equal(obstacles.line(found), tostring(err))
+    end)
+    for _, each in ipairs(casulo.doctor()) do
+      if each.name == "cgroup" then assert.are.same({ "warning", found.what, found.cure }, { each.state, each.what, each.cure }) end
+    end
+  end)
+end)
