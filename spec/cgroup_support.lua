@@ -84,14 +84,15 @@ function cgroup_support.with_cgroup(body)
   if not ok then error(message, 0) end
 end
 
---- Calls a function as an ordinary user, in a leaf of a subtree that is delegated to it. It gets the path of that.
-function cgroup_support.as_delegated_user(body)
+--- Calls a function as an ordinary user, in a leaf of a subtree that is delegated to it. It gets the path of that. Another
+-- cgroup can be delegated, too.
+function cgroup_support.as_delegated_user(body, other)
   cgroup_support.with_cgroup(function(path)
     local leaf = path .. "/shell"
     assert(sys.mkdir(leaf, 493))
     support.as_user(function() body(path) end, function()
       support.write_file(leaf .. "/cgroup.procs", "0")
-      for _, place in ipairs { path, leaf } do
+      for _, place in ipairs { path, leaf, other } do
         for _, name in ipairs { "", "/cgroup.procs", "/cgroup.subtree_control", "/cgroup.threads" } do
           assert(sys.chown(place .. name, support.USER, support.USER))
         end

@@ -2,9 +2,11 @@
 -- The field `limits`: what it takes, what is refused, and what is said where the host cannot. What the kernel does about it is in spec/cgroup.
 local casulo = require "casulo"
 local cgroup = require "casulo.cgroup"
+local cgroup_support = require "cgroup_support"
 local limit_fields = require "casulo.limit_fields"
 local obstacles = require "casulo.obstacles"
 local support = require "support"
+local sys = require "casulo.sys"
 
 local function described(limits, more)
   local fields = { rootfs = "/", limits = limits }
@@ -89,17 +91,40 @@ describe("limits", function()
     assert.is_nil(described(nil):explain():find("CGROUP, cgroup", 1, true))
   end)
 
-  it("are refused before the start where this host cannot, in doctor's words", function()
-    local found = obstacles.cgroup(cgroup.own(), nil, require "casulo.surroundings") or obstacles.controllers(cgroup.own(), { "memory" })
-    if not found then return support.cannot_run "this host has limits, and spec/cgroup covers them" end
-    support.leaves_nothing(function()
-      local ran, err = described({ memory = "1g" }, { rootfs = support.rootfs(), name = "limited" }):run()
-      assert.is_nil(ran)
-      assert.are.equal("setup", err.kind)
-      assert.are.equal(obstacles.line(found), tostring(err))
-    end)
-    for _, each in ipairs(casulo.doctor()) do
-      if each.name == "cgroup" then assert.are.same({ "warning", found.what, found.cure }, { each.state, each.what, each.cure }) end
+  it("are refused before the start where there is no place for them, with a cure", function()
+    local host = require "casulo.surroundings"
+    for _, parent in ipairs { "/nonexistent", false } do
+      local own = cgroup.own(parent or nil)
+      local found = obstacles.cgroup(own, parent or nil, host) or obstacles.controllers(own, { "memory" })
+      assert.is_truthy(found or not parent)
+      support.leaves_nothing(function()
+        if not found then return end -- spec/cgroup has what is so here
+        local ran, err = described({ memory = "1g" }, { rootfs = support.rootfs(), cgroup_parent = parent or nil }):run()
+        assert.is_nil(ran)
+        assert.are.equal("setup", err.kind)
+        assert.are.equal(obstacles.line(found), tostring(err))
+      end)
     end
+  end)
+
+  it("are not needed for a cgroup of its own", function()
+    local own = cgroup.own()
+    if obstacles.cgroup(own, nil, require "casulo.surroundings") then
+      return support.cannot_run "the caller may make no cgroup of version 2 here"
+    end
+    support.leaves_nothing(function()
+      local box = described(nil, { rootfs = support.rootfs(), cgroup = true, command = { "/bin/sh", "-c", "while :; do :; done" } })
+      local p <close> = assert(box:start())
+      assert.are_not.equal(support.namespace("self", "cgroup"), support.namespace(p.pid, "cgroup"))
+      local directory = cgroup_support.directory_of(p.pid)
+      assert.are.equal(own.place, directory:match "^(.*)/casulo%-[^/]+/%d+$")
+      assert.is_true(p:freeze())
+      local used = p:stats().cpu.usage
+      assert.is_true(used > 0)
+      assert.are.equal(used, p:stats().cpu.usage)
+      assert.is_true(p:thaw() and p:kill())
+      assert.are.equal(9, p:wait().signal)
+      assert.is_nil(sys.stat(directory:match "^(.*)/"))
+    end)
   end)
 end)

@@ -6,7 +6,7 @@ local sys = require "casulo".sys
 local text = support.read_file "doc/security.md"
 
 local function exists(name)
-  for _, directory in ipairs { "lua/casulo/", "src/", "spec/", "" } do
+  for _, directory in ipairs { "lua/casulo/", "src/", "spec/", "spec/cgroup/", "" } do
     if sys.stat(directory .. name) then return true end
   end
   return false
@@ -25,7 +25,10 @@ end
 
 -- A name may be the first argument of whatever declares a test, or the beginning of one that is put together.
 local function declares(spec, test)
-  return sys.stat(("spec/%s.lua"):format(spec)) and support.read_file(("spec/%s.lua"):format(spec)):find(('("%s"'):format(test), 1, true)
+  for _, directory in ipairs { "spec", "spec/cgroup" } do
+    local file = ("%s/%s.lua"):format(directory, spec)
+    if sys.stat(file) then return support.read_file(file):find(('("%s"'):format(test), 1, true) end
+  end
 end
 
 describe("doc/security.md", function()

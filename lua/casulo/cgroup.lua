@@ -107,13 +107,21 @@ local function describe(own, path, stands)
   return own
 end
 
+-- A process goes from one cgroup to another, and is born in another, only for who may write to the nearest one above both.
+-- → that one, where the caller may not
+local function border(path, other)
+  while other ~= path and other:sub(1, #path + 1) ~= path .. "/" do path = path:match "^(.*)/" end
+  return not may_write(path .. "/cgroup.procs") and path or nil
+end
+
 --- Where the caller stands, and where it can make cgroups.
 -- @tparam[opt] string parent the path of a cgroup in the tree of version 2, in place of the nearest one
 -- @treturn table `layout`: "2", "1" or "hybrid", as far as it is mounted; `version1`: a set of the controllers there; and of the tree of
 --   version 2: `top`, the directory that is seen as its top; `path`, that of the caller's cgroup; `place`, that of the nearest of this one
 --   and those above in which the caller can make cgroups; `stands`, how that one is to it: "free"; "busy", for cgroups without limits
 --   only; "threaded", "forbidden" or "missing", for none; `controllers`, a list of those that are in it, and `has`, the set;
---   `passed_on`, a set of those that cgroups in it get; `withheld`: which cgroup above has one that is not in it
+--   `passed_on`, a set of those that cgroups in it get; `withheld`: which cgroup above has one that is not in it; `border`: the cgroup
+--   above the caller's and this one that keeps the caller from starting processes here
 -- @see cgroups(7)
 function cgroup.own(parent)
   local paths = paths_of "self"
@@ -126,6 +134,7 @@ function cgroup.own(parent)
   own.top, own.path = target, (target .. path:sub(#root + 1)):gsub("(.)/$", "%1")
   if parent then
     path = (target .. parent):gsub("(.)/$", "%1")
+    own.border = border(own.path, path)
     return describe(own, path, standing(path))
   end
   local busy

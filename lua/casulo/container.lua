@@ -282,11 +282,13 @@ local function start(self, options, call)
   local refused = require "casulo.descriptors".refuse_inherited(settings)
   if not refused and self.placement and self.placement.obstacle then
     refused = require "casulo.obstacles".line(self.placement.obstacle)
-    self.placement, self.jobs, self.defaults = nil, {}, nil -- it may be gone the next time
   end
-  if refused then return nil, require "casulo.failure".new { message = refused } end
-  if settings.name then return start_named(self, settings) end
-  return require "casulo.process".start(settings)
+  local process, err
+  if refused then err = require "casulo.failure".new { message = refused }
+  elseif settings.name then process, err = start_named(self, settings)
+  else process, err = require "casulo.process".start(settings) end
+  if not process and self.placement then self.placement, self.jobs, self.defaults = nil, {}, nil end -- there may be another place the next time
+  return process, err
 end
 
 --- Starts the container as far as its command: all is ready, and waits for `Process:start`.

@@ -105,6 +105,9 @@ function CALLS.move_mount(err)
   return "a directory goes on a directory, a file on a file"
 end
 function CALLS.openat(err)
+  if err.step.phase == "before" and err.args[1].ref == "cgroup" and err.errno == sys.ENOENT then
+    return "limits: the cgroups of this kernel, or of this host, have no such file"
+  end
   if not tostring(err.args[2]):find "^/proc/self/" then return nil end
   return err.errno == sys.EACCES and obstacles.not_dumpable() or err.errno == sys.ENOENT and obstacles.no_proc() or nil
 end
@@ -162,6 +165,7 @@ function CALLS.write(err, host)
     return obstacles.user_namespace_setting(err.errno, host)
       or "the caller lacks CAP_SETUID or CAP_SETGID, or these ids in its own user namespace"
   end
+  if type(file) == "table" and file.ref:find("%l%.%w") and err.step.phase == "before" then return "limits: the kernel takes no such value" end
 end
 
 function CALLS.spawn(err, host) return obstacles.helper(err.args[1][1], err.errno, err.reason, host) end

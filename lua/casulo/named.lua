@@ -126,7 +126,8 @@ function named.kill(arguments)
   local record, message = state.find(name)
   if not record then mistake("kill: %s", message) end
   if number == sys.SIGKILL and not has(record.namespaces, "pid") then -- it has others beside it
-    if not (record.cgroup and own_cgroup.at(record.cgroup):kill()) then sys.kill(-record.pid, number) end
+    local own = own_cgroup.at(record.cgroup)
+    if not (own and own:kill()) then sys.kill(-record.pid, number) end
   end
   local ok, why, errno = sys.pidfd_send_signal(record.pidfd, number)
   if not ok and errno ~= sys.ESRCH then mistake("kill: %s: %s", name, why) end
@@ -142,8 +143,9 @@ local function cgroup_of(call, arguments)
   if not name or command then mistake("expected: casulo %s NAME", call) end
   local record, message = state.find(name)
   if not record then mistake("%s: %s", call, message) end
-  if not record.cgroup then mistake("%s: %s has no cgroup of its own; run it with limits, or cgroup = true", call, name) end
-  return own_cgroup.at(record.cgroup), options
+  local own = own_cgroup.at(record.cgroup)
+  if not own then mistake("%s: %s has no cgroup of its own; run it with limits, or cgroup = true", call, name) end
+  return own, options
 end
 
 local UNITS = {

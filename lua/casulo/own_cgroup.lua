@@ -97,9 +97,12 @@ function own_cgroup.new(place)
 end
 
 --- The cgroup of a container of another process.
--- @tparam string path
--- @treturn cgroup
-function own_cgroup.at(path) return setmetatable({ parent = path:match "^(.*)/", path = path }, Cgroup) end
+-- @param path what a record says
+-- @treturn ?cgroup nil where it is no such path
+function own_cgroup.at(path)
+  local parent = type(path) == "string" and path:match "^(/.*/casulo%-%d+%-%d+%-%x+)/%d+$"
+  return parent and setmetatable({ parent = parent, path = path }, Cgroup) or nil
+end
 
 --- Reads a file of it.
 -- @tparam string file its name

@@ -87,7 +87,7 @@ local function target_of(raw)
   end
   return {
     pid = check.integer(raw.pid, path .. ".pid", 1, 0x7fffffff), pidfd = raw.pidfd, checked = checked, host = require "casulo.host",
-    cgroup = raw.cgroup and require "casulo.own_cgroup".at(check.absolute(raw.cgroup, path .. ".cgroup")),
+    cgroup = require "casulo.own_cgroup".at(raw.cgroup),
   }
 end
 

@@ -9,7 +9,8 @@
 --
 -- A record: `name`; `pid`; `start_time` (field 22 of /proc/PID/stat: clock ticks since the host started); `seen_from`, the
 -- namespaces in which these two count; `started` (seconds since 1970); and what the maker of the container adds: `command`,
--- `rootfs`, `namespaces` (a list of those that are its own), `env` (a list of NAME=value), `cwd`, `umask`, `user`.
+-- `rootfs`, `namespaces` (a list of those that are its own), `env` (a list of NAME=value), `cwd`, `umask`, `user`; `cgroup`, the path of its own
+-- one, which is removed with the record.
 -- @module casulo.state
 
 local sys = require "casulo.sys"
@@ -225,7 +226,10 @@ end
 -- Under the lock: somebody may have replaced the record since it was found to be stale.
 function Directory:remove_stale(name)
   local record = self:lock() and self:read(name)
-  if record and lives(record) == false then sys.unlink(self:file(name)) end
+  if not record or lives(record) ~= false then return end
+  sys.unlink(self:file(name))
+  local left = record.cgroup and require "casulo.own_cgroup".at(record.cgroup)
+  if left then left:remove(true) end
 end
 
 -- Under the lock. → true, or nil and who has the name

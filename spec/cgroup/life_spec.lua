@@ -2,6 +2,7 @@
 -- What becomes of a container's cgroup: when its start fails, when its caller is killed, when it is detached; and who may have one.
 local casulo = require "casulo"
 local cgroup_support = require "cgroup_support"
+local named_support = require "named_support"
 local support = require "support"
 local sys = casulo.sys
 local box, it, tree = cgroup_support.box, cgroup_support.it, cgroup_support.tree
@@ -22,7 +23,11 @@ local function in_killed_child(body)
   return text
 end
 
-local function is_gone(pid) return not sys.stat("/proc/" .. pid) or support.read_file(("/proc/%s/stat"):format(pid)):find "%) [ZX]" end
+local function is_gone(pid)
+  local file <close> = io.open(("/proc/%s/stat"):format(pid))
+  local text = file and file:read "a"
+  return not text or text:find "%) [ZX]"
+end
 
 describe("the cgroup of a container", function()
   it("is too small for a start with a clear error, and the caller lives", function()
@@ -136,6 +141,23 @@ describe("the cgroup of a container", function()
     assert.are.equal(before, tree())
   end)
 
+  it("goes with a name, when that is met after the end of both", function()
+    named_support.with_own_run(function()
+      support.as_subreaper(function()
+        local before = tree()
+        local pid = math.tointeger(tonumber(in_killed_child(function()
+          local options = { detach = true, stdout = "null", stderr = "null", name = "web" }
+          return assert(box(FOREVER, { pids = 10 }):start(options)).pid
+        end)))
+        sys.kill(pid, sys.SIGKILL)
+        sys.waitpid(pid, sys.__WALL)
+        assert.are_not.equal(before, tree())
+        assert.are.same({}, (require "casulo.state".list()))
+        assert.are.equal(before, tree())
+      end)
+    end)
+  end)
+
   it("is not touched by a copy of the process", function()
     local p <close> = assert(box(FOREVER, { pids = 10 }):start())
     local directory = cgroup_support.directory_of(p.pid)
@@ -239,5 +261,16 @@ describe("a place for cgroups", function()
       end)
     end)
     assert.are.equal(before, tree())
+  end)
+
+  it("is none where the caller may not go, though it is its own", function()
+    cgroup_support.with_cgroup(function(other)
+      cgroup_support.as_delegated_user(function()
+        local ran, err = box("true", { pids = 10 }, { cgroup_parent = "/" .. other:match "[^/]*$" }):run()
+        assert.is_nil(ran)
+        local border = other:match "^(.*)/"
+        assert.is_truthy(tostring(err):find(("who may not write to %s/cgroup.procs"):format(border), 1, true), tostring(err))
+      end, other)
+    end)
   end)
 end)
