@@ -168,6 +168,7 @@ describe("doctor", function()
     finds("warning", "/sys/fs/cgroup/a, is not its own to divide", "systemd-run --user --scope -p Delegate=yes casulo …", of(foreign))
     finds("warning", "is not its own", "mkdir -p /sys/fs/cgroup/a/ana/shell && chown -R ana /sys/fs/cgroup/a/ana "
       .. "&& echo $$ >/sys/fs/cgroup/a/ana/shell/cgroup.procs", of(foreign, { has_systemd = false }))
+    finds("warning", "is not its own", "mount -o remount,rw /sys/fs/cgroup", of(foreign, { uid = 0 }))
     finds("ok", "/sys/fs/cgroup/ana is the caller's to divide, with the controllers cpu memory pids", nil, finding("cgroup", USER))
   end)
 

@@ -160,12 +160,13 @@ end
 --- The controllers of settings.
 -- @tparam {table,...} settings
 -- @treturn {string,...} sorted
+-- @treturn table the same as a set
 function limit_fields.controllers(settings)
   local set, names = {}, {}
   for _, setting in ipairs(settings) do
     local name = setting.file:match "^[^.]+"
     if name ~= "cgroup" and not set[name] then
-      set[name] = setting.field
+      set[name] = true
       names[#names + 1] = name
     end
   end

@@ -208,8 +208,8 @@ end
 local VERSION_2 = "boot with systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all"
 
 local function delegate(own, host)
-  if host.has_systemd and host.uid ~= 0 then return "systemd-run --user --scope -p Delegate=yes casulo …" end
-  if host.uid == 0 then return ("mount -o remount,rw %s"):format(own.top) end
+  if host.uid == 0 then return "mount -o remount,rw " .. own.top end
+  if host.has_systemd then return "systemd-run --user --scope -p Delegate=yes casulo …" end
   local path = ("%s/%s"):format(own.path, host.login)
   return ("mkdir -p %s/shell && chown -R %s %s && echo $$ >%s/shell/cgroup.procs"):format(path, host.login, path, path)
 end
@@ -230,15 +230,16 @@ function obstacles.cgroup(own, parent, host)
   if not own.path then return obstacle(nil, "the caller's cgroup is out of sight") end
   if own.stands == "missing" then return obstacle("mkdir " .. own.place, "cgroup_parent: there is no cgroup %s", own.place) end
   if own.stands == "threaded" then return obstacle("choose another one by cgroup_parent", "the cgroup %s is threaded", own.place) end
+  if own.stands == "forbidden" and not parent then
+    return obstacle(delegate(own, host), "the caller's cgroup, %s, is not its own to divide", own.path)
+  end
+  if own.stands == "forbidden" then
+    return obstacle(("chown -R %s %s"):format(host.login, own.place), "cgroup_parent: the cgroup %s is not the caller's to divide", own.place)
+  end
   if own.border then
     return obstacle(("start casulo in %s/main, or in another one there"):format(own.place),
       "cgroup_parent: nobody starts a process in %s who may not write to %s/cgroup.procs", own.place, own.border)
   end
-  if own.stands ~= "forbidden" then return nil end
-  if parent then
-    return obstacle(("chown -R %s %s"):format(host.login, own.place), "cgroup_parent: the cgroup %s is not the caller's to divide", parent)
-  end
-  return obstacle(delegate(own, host), "the caller's cgroup, %s, is not its own to divide", own.path)
 end
 
 local function no_controller(name, own)

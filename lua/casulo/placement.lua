@@ -11,13 +11,6 @@ local placement = {}
 
 local FOR_STATS = { "cpu", "io", "memory", "pids" }
 
-local function has(list, item)
-  for _, each in ipairs(list) do
-    if each == item then return true end
-  end
-  return false
-end
-
 --- Looks for a place.
 -- @tparam table checked of `casulo.description`: `limits`, `cgroup_parent`
 -- @tparam table host facts, as of `casulo.surroundings`
@@ -25,7 +18,7 @@ end
 --   `limits`: what is set; `obstacle`: what is in the way, as of `casulo.obstacles`
 function placement.find(checked, host)
   local own = cgroup.own(checked.cgroup_parent)
-  local needed = limit_fields.controllers(checked.limits or {})
+  local needed, is_needed = limit_fields.controllers(checked.limits or {})
   local found = { place = own.place or "/sys/fs/cgroup", missing = {}, controllers = {}, limits = checked.limits or {} }
   found.obstacle = obstacles.cgroup(own, checked.cgroup_parent, host) or obstacles.controllers(own, needed)
   for _, name in ipairs(needed) do
@@ -33,7 +26,7 @@ function placement.find(checked, host)
     if not (own.passed_on and own.passed_on[name]) then found.missing[#found.missing + 1] = name end
   end
   for _, name in ipairs(FOR_STATS) do
-    if own.passed_on and own.passed_on[name] and not has(needed, name) then found.controllers[#found.controllers + 1] = name end
+    if own.passed_on and own.passed_on[name] and not is_needed[name] then found.controllers[#found.controllers + 1] = name end
   end
   return found
 end

@@ -43,7 +43,7 @@ describe("the cgroup of a container", function()
 
   it("may run out of memory at any step of a start", function()
     local outcomes = {}
-    for kilobytes = 4, 640, 12 do
+    for kilobytes = 4, 640, 20 do
       local result, err = box("exit 7", { memory = kilobytes .. "k" }, { init = kilobytes % 8 == 0 }):run()
       local outcome = result and (result.oom_killed and "killed" or result.exit_code) or err.hint
       outcomes[outcome] = (outcomes[outcome] or 0) + 1
