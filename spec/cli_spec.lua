@@ -61,7 +61,7 @@ describe("casulo", function()
     local column
     local options = select(2, command("run", "--help")) .. select(2, command("exec", "--help")) .. select(2, command("list", "--help"))
     for line in options:gmatch "\n(  %-%-[^\n]+)" do
-      local start = utf8.len(line:match "^  %-%-%S+ ?%S*%s+")
+      local start = utf8.len(line:match "^  %-%-.-%s%s+")
       column = column or start
       assert.are.equal(column, start, line)
     end
@@ -75,7 +75,7 @@ describe("casulo", function()
 
   it("fails with one line for a mistake in its words", function()
     local root = support.rootfs()
-    fails "expected a command: run, explain, list, exec, kill, doctor, rootfs, version (see casulo --help)"
+    fails "expected a command: run, explain, list, exec, kill, stats, freeze, thaw, update, doctor, rootfs, version (see casulo --help)"
     fails("did you mean run?", "rn")
     fails("(the command goes after --)", "run", "--rootfs", support.rootfs(), "ls")
     fails("(--rootfs takes a directory)", "run", support.rootfs(), "--", "ls")

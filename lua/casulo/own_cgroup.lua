@@ -79,7 +79,7 @@ local function sweep(place)
   end
   local from
   for _, name in ipairs(sys.scandir(place) or {}) do
-    if name:find("casulo-", 1, true) == 1 then
+    if name ~= own.name and name:find("casulo-", 1, true) == 1 then
       from = from or namespace()
       if is_abandoned(name, from) then remove(("%s/%s"):format(place, name)) end
     end
