@@ -21,6 +21,11 @@ local function written(limits)
   return table.concat(texts, "; ")
 end
 
+local function may_make_cgroups()
+  if not obstacles.cgroup(cgroup.own(), nil, require "casulo.surroundings") then return true end
+  support.cannot_run "the caller may make no cgroup of version 2 here"
+end
+
 describe("limits", function()
   it("are texts for the files of a cgroup", function()
     for expected, limits in pairs {
@@ -107,11 +112,25 @@ describe("limits", function()
     end
   end)
 
+  it("hold from the birth of the first process, whoever starts it", function()
+    if not support.has "strace" then return support.cannot_run "strace is not installed" end
+    if not may_make_cgroups() then return end
+    for _, more in ipairs { "", "namespaces = { 'user', 'pid', 'mount' }, uid_map = { { 0, 100000, 65536 } }, standard_mounts = false," } do
+      local directory = support.tmpdir()
+      support.write_file(directory .. "/box.lua", ("return { rootfs = %q, cgroup = true, %s }"):format(support.rootfs(), more))
+      local line = "strace -f -e trace=clone3,write,unshare -o %s/trace %s run %s/box.lua -- sh -c 'exit 7'"
+      assert.are.equal(7, (support.sh(line:format(directory, support.command(), directory))))
+      local born = {}
+      for call in support.read_file(directory .. "/trace"):gmatch "clone3%(([^\n]*CLONE_INTO_CGROUP[^\n]*)" do born[#born + 1] = call end
+      assert.are.equal(1, #born)
+      assert.is_truthy(born[1]:find "CLONE_VFORK")
+      assert.is_nil(born[1]:find "CLONE_NEWCGROUP")
+    end
+  end)
+
   it("are not needed for a cgroup of its own", function()
     local own = cgroup.own()
-    if obstacles.cgroup(own, nil, require "casulo.surroundings") then
-      return support.cannot_run "the caller may make no cgroup of version 2 here"
-    end
+    if not may_make_cgroups() then return end
     support.leaves_nothing(function()
       local box = described(nil, { rootfs = support.rootfs(), cgroup = true, command = { "/bin/sh", "-c", "while :; do :; done" } })
       local p <close> = assert(box:start())
