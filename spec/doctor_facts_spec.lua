@@ -159,6 +159,12 @@ describe("doctor", function()
     finds("warning", "threaded", "choose another one by cgroup_parent", of { stands = "threaded" })
     finds("warning", "/sys/fs/cgroup/a lacks the controller memory, which /sys/fs/cgroup does not pass on",
       "echo +memory >/sys/fs/cgroup/cgroup.subtree_control", of { place = "/sys/fs/cgroup/a", has = {}, withheld = { memory = "/sys/fs/cgroup" } })
+    finds("warning", "app.slice lacks the controller cpu, which /sys/fs/cgroup/user.slice/user-1000.slice does not pass on",
+      "mkdir -p /etc/systemd/system/user@.service.d && printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' "
+      .. ">/etc/systemd/system/user@.service.d/delegate.conf && systemctl daemon-reload; then log in again", of {
+        place = "/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/app.slice", has = { memory = true, pids = true },
+        withheld = { cpu = "/sys/fs/cgroup/user.slice/user-1000.slice" },
+      })
     finds("warning", "this kernel has no cgroup controller pids", "boot a kernel that has it; some have memory only with cgroup_enable=memory",
       of { has = { memory = true } })
     finds("warning", "the cgroup /sys/fs/cgroup/ana has processes of its own", "mkdir /sys/fs/cgroup/ana/main && for pid in "

@@ -242,12 +242,17 @@ function obstacles.cgroup(own, parent, host)
   end
 end
 
+-- What a user's systemd may pass on, its unit says.
+local SESSION = "mkdir -p /etc/systemd/system/user@.service.d && printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' "
+  .. ">/etc/systemd/system/user@.service.d/delegate.conf && systemctl daemon-reload; then log in again"
+
 local function no_controller(name, own)
   if own.version1[name] then return obstacle(VERSION_2, "the controller %s is in cgroups of version 1, and limits need it in version 2", name) end
   local above = own.withheld[name]
   if above then
-    return obstacle(("echo +%s >%s/cgroup.subtree_control"):format(name, above), "the cgroup %s lacks the controller %s, which %s does not pass on",
-      own.place, name, above)
+    local is_session = own.place:find "/user@%d+%.service" and not above:find "/user@"
+    return obstacle(is_session and SESSION or ("echo +%s >%s/cgroup.subtree_control"):format(name, above),
+      "the cgroup %s lacks the controller %s, which %s does not pass on", own.place, name, above)
   end
   return obstacle("boot a kernel that has it; some have memory only with cgroup_enable=memory", "this kernel has no cgroup controller %s", name)
 end
