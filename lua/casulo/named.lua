@@ -13,7 +13,7 @@ local named = {}
 local ORDER = {
   "name", "pid", "started", "rootfs", "command", "user", "uid", "gid", "groups", "cwd", "umask", "namespaces", "joined", "env", "uid_map",
   "gid_map", "own_maps", "denies_setgroups", "init", "has_devpts", "capabilities", "nesting", "no_new_privs",
-  "landlock", "rlimits", "start_time", "seen_from", "filter",
+  "landlock", "rlimits", "cgroup", "start_time", "seen_from", "filter",
 }
 local PATIENCE = 10 -- seconds: the kernel ends a container at once, unless a disk or a network keeps it
 
