@@ -3,7 +3,7 @@
 #   make            build
 #   sudo make demo  a container to look at
 #   sudo make test  the whole suite
-#   sudo make bench what containers cost, beside other tools (QUICK=1: in short)
+#   sudo make bench what containers cost, beside other tools (QUICK=1: in short; ONLY=text: the sections with it in their name)
 #   sudo make mutate  each protective step taken out in turn, and the test that notices (ONLY=text: those with it in their name)
 #   sudo make soak  callers killed at random moments, and load, thousands of times (QUICK=1: in short; ONLY=text: those with it in their name)
 #   make lint       compilers and linters, with every warning an error
@@ -101,7 +101,7 @@ lint: lint-packages build/casulo-init build/bench/filter.h
 
 bench: bench-packages
 	@$(MAKE) -s all build/bench/by_hand build/bench/pause
-	@eval "$$($(MAKE) -s env)" && sh bench/run.sh $(if $(QUICK),quick)
+	@eval "$$($(MAKE) -s env)" && sh bench/run.sh $(if $(QUICK),quick,whole) "$(ONLY)"
 	$(give_back)
 
 build/bench/filter.h: bench/filter.lua lua/casulo/default_filter.lua build/casulo/sys.so

@@ -47,22 +47,34 @@ local function by_kind(rows)
   return kinds, order
 end
 
+local function draw_heap(directory, rows)
+  plot(directory, "heap", "set logscale y\nset format y '%.0f'\nset xlabel 'heap of the caller, MB'\nset ylabel 'start, /bin/true, wait: µs'", {
+    { "a child that shares the memory (casulo)", points(rows, "megabytes", "shared") },
+    { "a copy, as by fork", points(rows, "megabytes", "copy") },
+  })
+end
+
+local function draw_alive(directory, rows)
+  local lines = {}
+  local kinds, order = by_kind(rows)
+  for i, kind in ipairs(order) do lines[i] = { kind, points(kinds[kind], "alive", "megabytes") } end
+  plot(directory, "alive", "set xlabel 'containers alive'\nset ylabel 'memory, MB'", lines)
+end
+
+local DRAW = { heap = draw_heap, alive = draw_alive }
+
 --- Draws what the sections have to draw.
 -- @tparam string directory
 -- @tparam table list of sections
 -- @treturn string what was done, or why not
 return function(directory, list)
   if not peer.find "gnuplot" then return "gnuplot is not installed, so nothing was drawn." end
-  local sections = {}
-  for _, section in ipairs(list) do sections[section.name] = section end
-  local heap = sections.heap.rows
-  plot(directory, "heap", "set logscale y\nset format y '%.0f'\nset xlabel 'heap of the caller, MB'\nset ylabel 'start, /bin/true, wait: µs'", {
-    { "a child that shares the memory (casulo)", points(heap, "megabytes", "shared") },
-    { "a copy, as by fork", points(heap, "megabytes", "copy") },
-  })
-  local lines = {}
-  local kinds, order = by_kind(sections.alive.rows)
-  for i, kind in ipairs(order) do lines[i] = { kind, points(kinds[kind], "alive", "megabytes") } end
-  plot(directory, "alive", "set xlabel 'containers alive'\nset ylabel 'memory, MB'", lines)
-  return ("Drawn: %s/heap.svg, %s/alive.svg"):format(directory, directory)
+  local drawn = {}
+  for _, section in ipairs(list) do
+    if DRAW[section.name] then
+      DRAW[section.name](directory, section.rows)
+      drawn[#drawn + 1] = ("%s/%s.svg"):format(directory, section.name)
+    end
+  end
+  return drawn[1] and "Drawn: " .. table.concat(drawn, ", ") or "Nothing to draw."
 end

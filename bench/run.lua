@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --- Measures what containers cost, casulo's and others', prints it as tables and writes it as JSON.
 --
--- usage: run.lua DIRECTORY REPORT [quick]
+-- usage: run.lua DIRECTORY REPORT quick|whole [ONLY]
 
 local casulo = require "casulo"
 local crowd = require "bench.crowd"
@@ -10,30 +10,33 @@ local machine = require "bench.machine"
 local starts = require "bench.starts"
 local text_of = require "bench.table"
 
-local directory, report, quick = arg[1], arg[2], arg[3] == "quick"
+local directory, report, quick, only = arg[1], arg[2], arg[3] == "quick", arg[4] or ""
 
--- What measures each section, and how much of it in full and in short. `turn` is how many starts one process does before
+-- The name of each section, what measures it, and how much of it in full and in short. `turn` is how many starts one process does before
 -- another's turn; `patience` how many seconds are spent on starting.
 local SECTIONS = {
-  { starts.beside_c, { rounds = 300, turn = 5 }, { rounds = 4, turn = 5 } },
-  { require "bench.commands", { rounds = 20, runs = 10 }, { rounds = 1, runs = 5 } },
-  { starts.beside_heap, { heaps = { 0, 100, 1024, 4096 }, rounds = 200, turn = 5, copies = 10 },
+  { "in process", starts.beside_c, { rounds = 300, turn = 5 }, { rounds = 4, turn = 5 } },
+  { "commands", require "bench.commands", { rounds = 20, runs = 10 }, { rounds = 1, runs = 5 } },
+  { "heap", starts.beside_heap, { heaps = { 0, 100, 1024, 4096 }, rounds = 200, turn = 5, copies = 10 },
     { heaps = { 0, 20 }, rounds = 6, turn = 5, copies = 2 } },
-  { require "bench.pool", { rounds = 300 }, { rounds = 10 } },
-  { require "bench.one_by_one", { count = 10000 }, { count = 100 } },
-  { crowd.by_count, { counts = { 1000, 4000, 16000 }, patience = 300 }, { counts = { 20 }, patience = 10 } },
-  { crowd.by_tool, { compared = 1000, patience = 60 }, { compared = 20, patience = 10 } },
+  { "pool", require "bench.pool", { rounds = 300 }, { rounds = 10 } },
+  { "limits", require "bench.limits", { rounds = 200 }, { rounds = 5 } },
+  { "sequence", require "bench.one_by_one", { count = 10000 }, { count = 100 } },
+  { "alive", crowd.by_count, { counts = { 1000, 4000, 16000 }, patience = 300 }, { counts = { 20 }, patience = 10 } },
+  { "alive by tool", crowd.by_tool, { compared = 1000, patience = 60 }, { compared = 20, patience = 10 } },
 }
 
 local function measure()
   local list = {}
-  for i, section in ipairs(SECTIONS) do
-    local settings = section[quick and 3 or 2]
-    settings.directory = ("%s/%s"):format(casulo.sys.readlink "/proc/self/cwd", directory)
-    settings.root = settings.directory .. "/root"
-    list[i] = section[1](settings)
-    print(text_of(list[i]))
-    io.flush()
+  for _, section in ipairs(SECTIONS) do
+    if section[1]:find(only, 1, true) then
+      local settings = section[quick and 4 or 3]
+      settings.directory = ("%s/%s"):format(casulo.sys.readlink "/proc/self/cwd", directory)
+      settings.root = settings.directory .. "/root"
+      list[#list + 1] = section[2](settings)
+      print(text_of(list[#list]))
+      io.flush()
+    end
   end
   return list
 end

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Runs the benchmark, and takes away what an interrupted one leaves: the state and the cgroups of crun and runc. All else dies
-# with its caller. Usage: run.sh [quick]
+# with its caller. Usage: run.sh quick|whole [ONLY]
 [ "$(id -u)" = 0 ] || { echo "bench: run it as root" >&2; exit 1; }
 directory=build/bench
 export LUA_PATH="./?.lua;$LUA_PATH"
