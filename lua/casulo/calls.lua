@@ -9,6 +9,8 @@ local sys = require "casulo.sys"
 
 local calls = {}
 
+local NO_PROGRAM = { [sys.ENOENT] = true, [sys.EACCES] = true, [sys.ENOEXEC] = true }
+
 local function start(argv, errors)
   local words = {}
   for i, word in ipairs(argv) do words[i] = tostring(word) end -- a PID among them is a number
@@ -19,7 +21,7 @@ end
 
 local function reap(pid)
   local waited, how, code
-  repeat waited, how, code = sys.waitpid(pid, sys.__WALL) until waited or code ~= sys.EINTR
+  repeat waited, how, code = sys.waitpid(pid, sys.__WALL) until waited or code == sys.ECHILD
   return waited, how, code
 end
 
@@ -37,7 +39,7 @@ function calls.spawn(argv)
   if not errors then return nil, message, errno end
   pid, message, errno = start(argv, errors)
   errors:close()
-  if not pid then return nil, message, errno end
+  if not pid then return nil, message, NO_PROGRAM[errno] and errno or 0 end
   local waited, how, code = reap(pid)
   local text = (sys.read(reader, 4096) or ""):gsub("%s+$", "")
   if waited and code == 0 or not waited and text == "" then return true end -- a caller that ignores SIGCHLD is told no status
