@@ -47,7 +47,7 @@ while [ "$worker" -le "$jobs" ]; do
   echo "faults:x:$user:$user::/nonexistent:/bin/sh" >>"$tree/etc/passwd"
   echo "faults:100000:65536" >"$tree/etc/subuid"
   echo "faults:200000:65536" >"$tree/etc/subgid"
-  sh "$top/../mutate/sandbox.sh" sh "$base/faults/sandbox.sh" "$tree" lua5.4 "$base/faults/run.lua" "$tree" "$worker" "$jobs" "$mode" "$pattern" \
+  sh "$base/faults/sandbox.sh" "$tree" lua5.4 "$base/faults/run.lua" "$tree" "$worker" "$jobs" "$mode" "$pattern" \
     </dev/null &
   pids="$pids $!"
   worker=$((worker + 1))

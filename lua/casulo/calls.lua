@@ -28,15 +28,15 @@ end
 --- Runs a program to its end: looked up in PATH, without an environment, and with the caller's standard input and output.
 -- @tparam {string|integer,...} argv
 -- @return true when it exits with 0; or nil, what it wrote to standard error, and 0; or nil, a message and errno when it
---   could not be executed
+--   could not be executed; or nil, a message of the call that failed before, and 0
 -- @see execvp(3), waitpid(2)
 function calls.spawn(argv)
-  local reader <close>, low, errno = sys.pipe2(sys.O_NONBLOCK) -- read when it has ended, whoever else holds a copy
-  if not reader then return nil, low, errno end
-  local errors, message, pid
-  errors, message, errno = sys.fcntl(low, sys.F_DUPFD_CLOEXEC, 3) -- not the standard stream that it becomes
+  local reader <close>, low = sys.pipe2(sys.O_NONBLOCK) -- read when it has ended, whoever else holds a copy
+  if not reader then return nil, low, 0 end
+  local errors, message = sys.fcntl(low, sys.F_DUPFD_CLOEXEC, 3) -- not the standard stream that it becomes
   low:close()
-  if not errors then return nil, message, errno end
+  if not errors then return nil, message, 0 end
+  local pid, errno
   pid, message, errno = start(argv, errors)
   errors:close()
   if not pid then return nil, message, NO_PROGRAM[errno] and errno or 0 end

@@ -285,7 +285,9 @@ end
 local function while_held(claim, act)
   local directory <close>, message = open_locked(false)
   if not directory then return nil, message end
-  if read_text(directory:file(claim.name)) ~= claim.text then return nil, ("the name %q is not this claim's any more"):format(claim.name) end
+  local text, why, errno = read_text(directory:file(claim.name))
+  if not text and errno ~= sys.ENOENT then return nil, directory:says(why) end
+  if text ~= claim.text then return nil, ("the name %q is not this claim's any more"):format(claim.name) end
   return act(directory)
 end
 
