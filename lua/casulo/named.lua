@@ -131,9 +131,10 @@ function named.kill(arguments)
   end
   local ok, why, errno = sys.pidfd_send_signal(record.pidfd, number)
   if not ok and errno ~= sys.ESRCH then mistake("kill: %s: %s", name, why) end
-  if number == sys.SIGKILL and sys.poll({ { fd = record.pidfd, events = sys.POLLIN } }, PATIENCE * 1000) ~= 1 then
-    mistake("kill: %s has not ended within %d seconds", name, PATIENCE)
-  end
+  if number ~= sys.SIGKILL then return 0 end
+  local ended, reason = sys.poll({ { fd = record.pidfd, events = sys.POLLIN } }, PATIENCE * 1000)
+  if not ended then mistake("kill: %s: %s", name, reason) end
+  if ended ~= 1 then mistake("kill: %s has not ended within %d seconds", name, PATIENCE) end
   return 0
 end
 

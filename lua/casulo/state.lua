@@ -160,13 +160,13 @@ local function is_record(value, name)
     and is_integer(value.started, 0, 1 << 40)
 end
 
--- → record; nil alone where there is none; nil, what is wrong, and whether the file can at least be read
+-- → record; nil alone where there is none; nil, what is wrong, and whether the file can at least be read; errno where not
 function Directory:read(name)
   local decoder, missing = json()
   if not decoder then return nil, missing end
   local text, message, errno = read_text(self:file(name))
   if not text and errno == sys.ENOENT then return nil end
-  if not text then return nil, self:says(message) end
+  if not text then return nil, self:says(message), false, errno end
   local ok, record = pcall(decoder.decode, text, 1, nil, nil, nil)
   if ok and is_record(record, name) then return record end
   return nil, ("%s/%s.json is no record of a container"):format(self.path, name), true
@@ -216,8 +216,8 @@ local function now() return sys.clock_gettime(sys.CLOCK_MONOTONIC) end
 -- command may run for a moment before it is on record.
 function Directory:look(name, deadline)
   while true do
-    local record, message = self:read(name)
-    local pidfd, errno
+    local record, message, _, errno = self:read(name)
+    local pidfd
     if record then pidfd, message, errno = living(record) end
     if not pidfd or not record.starting or now() >= deadline then return record, pidfd, message, errno end
     sys.poll({ { fd = pidfd, events = sys.POLLIN } }, 1)
