@@ -234,7 +234,10 @@ function handle.Process:start()
   local ok, failure, errno = nil, nil, sys.EPIPE
   if not self.released then ok, failure, errno = sys.sendmsg(self.control, "s", {}) end
   if ok then ok, failure = executed(self)
-  elseif errno == sys.EPIPE then failure = require "casulo.failure".new { message = "start: it has ended before", errno = sys.ECANCELED }
+  elseif errno == sys.EPIPE then
+    local told, why = true, nil
+    if not self.released then told, why = executed(self) end -- it may have said why
+    failure = not told and why.step and why or require "casulo.failure".new { message = "start: it has ended before", errno = sys.ECANCELED }
   else failure = require "casulo.failure".new { message = "start: " .. failure, errno = errno } end
   if not ok then
     self.detached = false
