@@ -196,12 +196,11 @@ local function living(record)
   end
   local started = start_time(record.pid) -- of that process, if the descriptor is not at its end afterwards
   local entry = { fd = pidfd, events = sys.POLLIN }
-  local polled, why
-  polled, why, errno = uninterrupted(sys.poll, { entry }, 0)
+  local polled, why, number = uninterrupted(sys.poll, { entry }, 0)
   if polled == 0 and started == record.start_time then return pidfd end
   release(pidfd)
   if polled == 1 or polled and started then return false end
-  return nil, why or UNREADABLE:format(record.pid), errno or sys.ESRCH
+  return nil, why or UNREADABLE:format(record.pid), number or sys.ESRCH
 end
 
 local function lives(record)
@@ -318,12 +317,9 @@ end
 --- Gives the name up, if it is still this claim's. Raises nothing: who calls this has more to give up.
 -- @return true, or nil and a message
 function Claim:release()
-  local ok, released = pcall(release_once, self)
-  if ok and released then return true end
-  local message
-  ok, released, message = pcall(release_once, self) -- a record that stays is removed by the next call that meets it
-  if not ok then return nil, released end
-  return released, message
+  local ok, released, message = pcall(release_once, self)
+  if not (ok and released) then ok, released, message = pcall(release_once, self) end -- one that stays goes with the next call that meets it
+  return ok and released, ok and message or released
 end
 
 function Claim:__close()
