@@ -6,6 +6,7 @@
 #   sudo make bench what containers cost, beside other tools (QUICK=1: in short; ONLY=text: the sections with it in their name)
 #   sudo make mutate  each protective step taken out in turn, and the test that notices (ONLY=text: those with it in their name)
 #   sudo make soak  callers killed at random moments, and load, thousands of times (QUICK=1: in short; ONLY=text: those with it in their name)
+#   sudo make faults  each system call of a start, an exec and an end made to fail in turn (ONLY=text: some; QUICK=1: a sample)
 #   make lint       compilers and linters, with every warning an error
 #   make install    into PREFIX (and DESTDIR)
 #   make doc        the reference as pages, in doc/api (needs lua-ldoc)
@@ -118,6 +119,11 @@ soak: test-packages
 	$(give_back)
 	@eval "$$($(MAKE) -s env)" && sh soak/run.sh $(if $(QUICK),quick,whole) "$(ONLY)"
 
+faults: test-packages
+	@$(MAKE) -s all
+	$(give_back)
+	@sh faults/run.sh $(JOBS) "$(if $(QUICK),quick)" "$(ONLY)"
+
 build/bench/by_hand: bench/by_hand.c build/bench/filter.h src/clone3.c src/clone3.h
 	$(CC) $(CFLAGS) $(WARNINGS) -static -o $@ bench/by_hand.c src/clone3.c
 
@@ -160,4 +166,4 @@ uninstall:
 clean:
 	rm -rf build doc/api casulo src/*.o
 
-.PHONY: all packages test-packages lint-packages bench-packages demo test bench mutate lint sanitize filters doc env install uninstall clean
+.PHONY: all packages test-packages lint-packages bench-packages demo test bench mutate faults lint sanitize filters doc env install uninstall clean

@@ -258,6 +258,12 @@ describe("a description", function()
     end
   end)
 
+  it("tells a long text for stdin from a keyword without a look at all of it", function()
+    local text, start = ("x"):rep(1 << 22), os.clock()
+    assert.are.equal(text, description.check(with_rootfs { stdin = text }, ROOT).stdin)
+    assert.is_true(os.clock() - start < 1)
+  end)
+
   it("refuses a text for stdin that was probably meant to be a keyword", function()
     for text, keyword in pairs { nul = "null", NULL = "null", nulll = "null", Pipe = "pipe", pip = "pipe", piep = "pipe",
       inherrit = "inherit", inherited = "inherit" } do

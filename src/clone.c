@@ -25,7 +25,7 @@ enum { FLAGS = 1, BODY, OPTIONS, PIDFD };
 bool sys_has_cloned;
 
 static void reap(pid_t pid, int *status) {
-  while (waitpid(pid, status, __WALL) == -1 && errno == EINTR) {}
+  while (waitpid(pid, status, __WALL) == -1 && errno != ECHILD) {} /* the only reason not to wait */
 }
 
 static int push_child(lua_State *L, pid_t pid, unsigned long long flags) {
@@ -107,9 +107,15 @@ static int start_after_birth(lua_State *L, struct start *s) {
   return status;
 }
 
+/* nil, "clone: signal 13: Operation not permitted", errno */
+static int push_beside(lua_State *L, const struct start *s) {
+  if (s->argument) return sys_failure(L, s->error, "clone: %s %d", s->call, s->argument);
+  return sys_failure(L, s->error, *s->call ? "clone: %s" : "clone", s->call);
+}
+
 /* No child: the clone failed, `born` said no, or the go-between was killed. */
 static int push_no_child(lua_State *L, const struct start *s) {
-  if (s->error) return sys_failure(L, s->error, "clone");
+  if (s->error) return push_beside(L, s);
   if (!WIFSIGNALED(s->between_status)) return sys_failure(L, ECANCELED, "clone");
   luaL_pushfail(L);
   lua_pushfstring(L, "clone: the go-between was killed by signal %d", WTERMSIG(s->between_status));
@@ -122,11 +128,12 @@ static void close_descriptor(int *descriptor) {
   *descriptor = -1;
 }
 
-static int push_uncopied(lua_State *L, const struct start *s, int *pidfd) {
+/* A child that could not begin with its program. */
+static int push_unbegun(lua_State *L, const struct start *s, int *pidfd) {
   int status;
   close_descriptor(pidfd);
   reap(s->pid, &status);
-  sys_failure(L, s->copy_error, "clone: close_range");
+  push_beside(L, s);
   lua_pushinteger(L, 0);
   return 4;
 }
@@ -145,7 +152,7 @@ static int clone_program(lua_State *L, unsigned long long flags) {
   if (s.pid && (flags & CLONE_PIDFD)) *descriptor = pidfd;
   if (status != LUA_OK) return lua_error(L);
   if (!s.pid) return push_no_child(L, &s);
-  if (s.copy_error) return push_uncopied(L, &s, descriptor);
+  if (s.error) return push_unbegun(L, &s, descriptor);
   if (is_under_way(packed)) return push_child(L, s.pid, flags);
   close_descriptor(descriptor);
   return push_failed_step(L, packed, &s);
@@ -207,7 +214,7 @@ program ignores and handles no signal, whatever the caller does
 names of their refs; `born`: a function that is called with the child's PID while the child waits in its new namespaces, and lets
 it go on by returning true. For a function, `threads`: true to copy a process of several threads, although the copy may hang.
 @treturn integer pid and, with CLONE_PIDFD, a descriptor; or nil, a message, errno and, where a step of the program failed, its number; 0 for
-the close_range of CLONE_FILES
+what comes before them: the close_range of CLONE_FILES, signals
 @see clone(2)
 */
 static int sys_clone(lua_State *L) {

@@ -57,15 +57,25 @@ static pthread_mutex_t sharing = PTHREAD_MUTEX_INITIALIZER;
 static pthread_rwlock_t changing = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
 static int sharers, dumpable;
 
-static void begin_sharing(struct start *s) {
+/* What is done beside the program has failed. For a child, too: it only writes to this. */
+UNINSTRUMENTED static bool refused(struct start *s, const char *call, int argument, int error) {
+  s->call = call;
+  s->argument = argument;
+  s->error = error;
+  return false;
+}
+
+static bool begin_sharing(struct start *s) {
   bool may_change = s->program->changes_ids, maps_itself = s->child.flags & CLONE_NEWUSER;
   s->locks = geteuid() != 0 && (may_change || maps_itself);
   if (s->locks && maps_itself) pthread_rwlock_rdlock(&changing);
   else if (s->locks) pthread_rwlock_wrlock(&changing);
-  if (!may_change) return;
+  if (!may_change) return true;
   pthread_mutex_lock(&sharing);
   if (sharers++ == 0) dumpable = prctl(PR_GET_DUMPABLE);
+  int before = dumpable, error = errno;
   pthread_mutex_unlock(&sharing);
+  return before != -1 || refused(s, "prctl PR_GET_DUMPABLE", 0, error);
 }
 
 /* The kernel lets vfork's caller go on a moment before it takes an executing child out of our memory. In that moment a process
@@ -74,7 +84,7 @@ static void begin_sharing(struct start *s) {
 static const struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
 static void wait_until_out(const struct start *s) {
-  while (fcntl(s->held[1], F_SETLKW, &lock) == -1 && errno == EINTR) {}
+  while (fcntl(s->held[1], F_SETLKW, &lock) == -1 && errno != EBADF) {} /* the child could lock it, so this will be possible */
 }
 
 static void end_sharing(struct start *s) {
@@ -88,9 +98,9 @@ static void end_sharing(struct start *s) {
 }
 
 /* Without the C library, which leaves its own two signals open. */
-static void block_all(unsigned long long *old) {
+static long block_all(unsigned long long *old) {
   unsigned long long all = ~0ULL;
-  raw_call(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)old, _NSIG / CHAR_BIT, 0, 0);
+  return raw_call(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)old, _NSIG / CHAR_BIT, 0, 0);
 }
 
 static void restore_mask(const unsigned long long *old) {
@@ -115,23 +125,22 @@ static bool open_held(struct start *s) {
   return true;
 }
 
-/* True, or false with s->error. */
 static bool enter(struct start *s) {
-  if (s->program->changes_ids && !open_held(s)) {
-    s->error = errno;
-    return false;
-  }
+  if (s->program->changes_ids && !open_held(s)) return refused(s, "pipe2", 0, errno);
   s->stacks = take_stacks();
   if (!s->stacks) {
-    s->error = ENOMEM;
+    refused(s, "mmap", 0, errno);
     release(s);
     return false;
   }
   s->child.stack = (uintptr_t)s->stacks;
   s->between.stack = (uintptr_t)s->stacks + STACK;
   s->child.stack_size = s->between.stack_size = STACK;
-  block_all(&s->blocked);
-  return true;
+  long result = block_all(&s->blocked);
+  if (result == 0) return true;
+  refused(s, "rt_sigprocmask", 0, (int)-result);
+  release(s);
+  return false;
 }
 
 static void leave(struct start *s) {
@@ -144,58 +153,65 @@ static void leave(struct start *s) {
 UNINSTRUMENTED static bool copy_descriptors(struct start *s) {
   if ((unsigned)s->held[1] >= s->needed) s->needed = (unsigned)s->held[1] + 1;
   long result = raw_call(SYS_close_range, s->needed, ~0U, CLOSE_RANGE_UNSHARE, 0, 0, 0);
-  s->copy_error = result < 0 ? (int)-result : 0;
-  return result == 0;
+  return result == 0 || refused(s, "close_range", 0, (int)-result);
 }
 
 /* CLONE_CLEAR_SIGHAND leaves ignored what the caller ignores. */
-UNINSTRUMENTED static void default_signals(void) {
+UNINSTRUMENTED static bool default_signals(struct start *s) {
   struct { unsigned long handler, flags, restorer, mask; } by_default;
   by_default.handler = by_default.flags = by_default.restorer = by_default.mask = 0;
-  for (int number = 1; number < _NSIG; number++)
-    if (number != SIGKILL && number != SIGSTOP)
-      raw_call(SYS_rt_sigaction, number, (long)&by_default, 0, sizeof by_default.mask, 0, 0);
+  for (int number = 1; number < _NSIG; number++) {
+    if (number == SIGKILL || number == SIGSTOP) continue;
+    long result = raw_call(SYS_rt_sigaction, number, (long)&by_default, 0, sizeof by_default.mask, 0, 0);
+    if (result < 0) return refused(s, "signal", number, (int)-result);
+  }
+  return true;
+}
+
+UNINSTRUMENTED static bool lock_memory(struct start *s) {
+  long result = raw_call(SYS_fcntl, s->held[1], F_SETLK, (long)&lock, 0, 0, 0);
+  return result >= 0 || refused(s, "fcntl F_SETLK", 0, (int)-result);
 }
 
 UNINSTRUMENTED static void run_child(void *arg) {
   struct start *s = arg;
-  while (s->child.flags & CLONE_FILES && !copy_descriptors(s)) raw_call(SYS_exit_group, 125, 0, 0, 0, 0, 0);
-  default_signals();
-  if (s->program->changes_ids) raw_call(SYS_fcntl, s->held[1], F_SETLK, (long)&lock, 0, 0, 0);
-  walk(s->program);
+  if ((!(s->child.flags & CLONE_FILES) || copy_descriptors(s)) && default_signals(s) && (!s->program->changes_ids || lock_memory(s)))
+    walk(s->program);
+  for (;;) raw_call(SYS_exit_group, 125, 0, 0, 0, 0, 0);
 }
 
-int share_start(struct start *s) {
-  if (!enter(s)) return -1;
+void share_start(struct start *s) {
+  if (!enter(s)) return;
   s->child.flags |= CLONE_VM | CLONE_VFORK | CLONE_CLEAR_SIGHAND;
   s->child.exit_signal = SIGCHLD;
-  begin_sharing(s);
-  long result = clone3_on_stack(&s->child, run_child, s);
+  if (begin_sharing(s)) {
+    long result = clone3_on_stack(&s->child, run_child, s);
+    if (result < 0) refused(s, "", 0, (int)-result);
+    else s->pid = (pid_t)result;
+  }
   end_sharing(s);
   leave(s);
-  if (result < 0) s->error = (int)-result;
-  else s->pid = (pid_t)result;
-  return result < 0 ? -1 : 0;
 }
 
-UNINSTRUMENTED static long futex(_Atomic int *word, int operation, int value) {
-  return raw_call(SYS_futex, (long)word, operation, value, 0, 0, 0);
-}
-
+/* Looks again from time to time: to be woken is not sure. */
 UNINSTRUMENTED static void wait_while(_Atomic int *word, int value) {
-  while (atomic_load(word) == value) futex(word, FUTEX_WAIT, value);
+  struct { long seconds, nanoseconds; } patience;
+  patience.seconds = 0;
+  patience.nanoseconds = 10000000;
+  while (atomic_load(word) == value) raw_call(SYS_futex, (long)word, FUTEX_WAIT, value, (long)&patience, 0, 0);
 }
 
 enum { UNDECIDED, GO, NO };
 
 UNINSTRUMENTED static void run_between(void *arg) {
   struct start *s = arg;
-  raw_call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0);
+  long result = raw_call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0);
+  if (result < 0) refused(s, "prctl PR_SET_PDEATHSIG", 0, (int)-result);
   /* a caller that died before that request has left this process to another parent */
   if (raw_call(SYS_getppid, 0, 0, 0, 0, 0, 0) == s->caller) {
     wait_while(&s->verdict, UNDECIDED);
-    long result = s->verdict == GO ? clone3_on_stack(&s->child, run_child, s) : 0;
-    if (result < 0) s->error = (int)-result;
+    result = s->verdict == GO && !s->error ? clone3_on_stack(&s->child, run_child, s) : 0;
+    if (result < 0) refused(s, "", 0, (int)-result);
   }
   for (;;) raw_call(SYS_exit_group, 0, 0, 0, 0, 0, 0);
 }
@@ -214,20 +230,19 @@ pid_t share_open(struct start *s) {
   long result = clone3_on_stack(&s->between, run_between, s);
   if (result > 0) return (pid_t)result;
   leave(s);
-  s->error = (int)-result;
+  refused(s, "", 0, (int)-result);
   return -1;
 }
 
 static void decide(struct start *s, int verdict) {
   s->verdict = verdict;
-  futex(&s->verdict, FUTEX_WAKE, 1);
+  raw_call(SYS_futex, (long)&s->verdict, FUTEX_WAKE, 1, 0, 0, 0);
   wait_while(&s->between_lives, 1);
 }
 
 /* The go-between alone has the caller's ids, and is none of those who share. */
 static void let_go(struct start *s) {
-  begin_sharing(s);
-  decide(s, GO);
+  decide(s, begin_sharing(s) ? GO : NO);
   if (s->pid != 0) wait_while(&s->child_lives, 1);
   end_sharing(s);
 }
@@ -235,6 +250,6 @@ static void let_go(struct start *s) {
 void share_close(struct start *s, pid_t between, int go) {
   if (go) let_go(s);
   else decide(s, NO);
-  while (waitpid(between, &s->between_status, __WALL) == -1 && errno == EINTR) {}
+  while (waitpid(between, &s->between_status, __WALL) == -1 && errno != ECHILD) {}
   leave(s);
 }

@@ -3,14 +3,14 @@
 --- Where a process stands in the trees of cgroups: the one of version 2, and those of version 1.
 -- @module casulo.cgroup
 
+local look = require "casulo.look"
 local sys = require "casulo.sys"
 
 local cgroup = {}
 
 -- → the path in each tree, by what the tree is called: its controllers; nothing in version 2. nil when there is no such process
 local function paths_of(process)
-  local file <close> = io.open(("/proc/%s/cgroup"):format(process))
-  local text = file and file:read "a"
+  local text = look.text(("/proc/%s/cgroup"):format(process))
   if not text or text == "" then return nil end
   local paths = {}
   for controllers, path in text:gmatch "%d+:([^:\n]*):([^\n]*)" do paths[controllers] = path end
@@ -24,10 +24,12 @@ local function has_all(options, controllers)
   return true
 end
 
+local function mount_lines() return (look.text "/proc/self/mountinfo" or ""):gmatch "[^\n]+" end
+
 -- Where a tree is mounted, and which directory of it is seen there.
 local function mounted(controllers)
   local kind = controllers == "" and "cgroup2" or "cgroup"
-  for line in io.lines "/proc/self/mountinfo" do
+  for line in mount_lines() do
     local root, target, fstype, options = line:match "^%d+ %d+ %S+ (%S+) (%S+) .- %- (%S+) %S+ (%S+)"
     if fstype == kind and has_all(options, controllers) then return target, root == "/" and "" or root end
   end
@@ -44,8 +46,8 @@ local function open(controllers, path)
 end
 
 local function words_of(path)
-  local words, file <close> = {}, io.open(path)
-  for word in (file and file:read "a" or ""):gmatch "%S+" do words[#words + 1] = word end
+  local words = {}
+  for word in (look.text(path) or ""):gmatch "%S+" do words[#words + 1] = word end
   return words
 end
 
@@ -57,7 +59,7 @@ end
 -- → "2", "1", "hybrid", or nothing; and what the trees of version 1 have, as a set
 local function layout()
   local found, version1 = {}, {}
-  for line in io.lines "/proc/self/mountinfo" do
+  for line in mount_lines() do
     local kind, options = line:match "%- (cgroup2?) %S+ (%S+)$"
     if kind and (kind == "cgroup2" or options:match "[^,]+$" ~= "name=systemd") then found[kind] = true end
     if kind == "cgroup" then

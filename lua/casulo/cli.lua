@@ -8,6 +8,7 @@
 local cli = {}
 
 local FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
+cli.FAILED = FAILED
 
 -- A mistake in the command line; anything else that is raised is casulo's own or the script's.
 local Mistake = {}
@@ -218,7 +219,7 @@ end
 function cli.say(text)
   local ok, message = io.write(text)
   if ok then ok, message = io.flush() end
-  if not ok then mistake("standard output: %s", message) end
+  if not ok then mistake("write to standard output: %s", message) end
 end
 local say = cli.say
 

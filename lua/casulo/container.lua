@@ -87,7 +87,7 @@ local function surroundings(checked, host, variant)
     life.session(),
     command.raise_limits(checked),
     life.umask(18, "whoever started casulo: the places made here get usual modes"),
-    life.usual(checked.denies_keys, checked.has_usual_score),
+    life.usual(checked.denies_keys, checked.has_usual_score, host),
     map_steps(checked),
     join,
     layout.steps(checked, host, command.become_root(checked, with_caller "the kernel forgets that request when the ids change")),
@@ -250,11 +250,12 @@ local function start_named(self, settings)
   if not claim then return nil, require "casulo.failure".new { message = taken } end
   local process, err = require "casulo.process".start(settings)
   if not process then return nil, err end
-  local ok, message = claim:complete(record_of(self, process))
-  if ok then
+  local told, ok, message = pcall(function() return claim:complete(record_of(self, process)) end)
+  if told and ok then
     process.claim = claim
     return process
   end
+  if not told then message = ok end
   process.detached = false -- it never was what was asked for
   process:close()
   return nil, require "casulo.failure".new { message = message }
@@ -267,6 +268,17 @@ local function look_at_caller(self)
   self.checked.has_usual_score, self.jobs, self.defaults = has_usual_score, {}, nil
 end
 
+local function launch(self, settings)
+  settings.job = settings.job or prepared(self, settings)
+  local refused = require "casulo.descriptors".refuse_inherited(settings)
+  if not refused and self.placement and self.placement.obstacle then
+    refused = require "casulo.obstacles".line(self.placement.obstacle)
+  end
+  if refused then return nil, require "casulo.failure".new { message = refused } end
+  if settings.name then return start_named(self, settings) end
+  return require "casulo.process".start(settings)
+end
+
 local function start(self, options, call)
   look_at_caller(self)
   local gate = call == "create" or nil
@@ -276,17 +288,10 @@ local function start(self, options, call)
     ok, settings = description.try(settings_of, self, options, call)
     if not ok then error(settings, 3) end
     settings.gate = gate
-    settings.job = prepared(self, settings)
     if options == nil and not gate then self.defaults = settings end
   end
-  local refused = require "casulo.descriptors".refuse_inherited(settings)
-  if not refused and self.placement and self.placement.obstacle then
-    refused = require "casulo.obstacles".line(self.placement.obstacle)
-  end
-  local process, err
-  if refused then err = require "casulo.failure".new { message = refused }
-  elseif settings.name then process, err = start_named(self, settings)
-  else process, err = require "casulo.process".start(settings) end
+  local ok, process, err = pcall(launch, self, settings)
+  if not ok then process, err = nil, require "casulo.failure".new { message = tostring(process) } end -- the host could not be looked at
   if not process and self.placement then self.placement, self.jobs, self.defaults = nil, {}, nil end -- there may be another place the next time
   return process, err
 end

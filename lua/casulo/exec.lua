@@ -20,6 +20,7 @@ local handle = require "casulo.handle"
 local handover = require "casulo.handover"
 local idmap = require "casulo.idmap"
 local life = require "casulo.recipes.life"
+local look = require "casulo.look"
 local plan = require "casulo.plan"
 local privileges = require "casulo.recipes.privileges"
 local process = require "casulo.process"
@@ -33,8 +34,7 @@ local PATIENCE = 30 -- seconds until the command must be executed: the container
 
 -- What of a process's status says how far its rights go. → nil when there is no such process
 local function rights_of(pid)
-  local file <close> = io.open(("/proc/%s/status"):format(pid))
-  local text = file and file:read "a"
+  local text = look.text(("/proc/%s/status"):format(pid))
   local function field(name) return math.tointeger(tonumber(text:match("\n" .. name .. ":%s*(%x+)"), 16)) end
   if not text or not text:find "\nCapBnd:" then return nil end
   return { bounding = field "CapBnd", permitted = field "CapPrm", no_new_privs = field "NoNewPrivs" == 1 }
@@ -152,7 +152,7 @@ local function plan_of(target, checked, variant)
     life.session(),
     command.raise_limits(checked),
     life.umask(18, "whoever started casulo"),
-    life.usual(checked.denies_keys),
+    life.usual(checked.denies_keys, false, host),
     life.clean(),
     life.streams(stdio),
     pass(values, numbers),
@@ -188,8 +188,7 @@ local PF_EXITING = 4 -- of the kernel, in the flags of /proc/PID/stat
 
 -- It has left its namespaces before its descriptor says that it has ended.
 local function has_ended(target)
-  local file <close> = io.open(("/proc/%d/stat"):format(target.pid))
-  local flags = file and (file:read "a" or ""):match("^.*%) " .. ("%S+ "):rep(6) .. "(%d+)")
+  local flags = (look.text(("/proc/%d/stat"):format(target.pid)) or ""):match("^.*%) " .. ("%S+ "):rep(6) .. "(%d+)")
   if not flags or tonumber(flags) & PF_EXITING ~= 0 then return true end
   return sys.poll({ { fd = target.pidfd, events = sys.POLLIN } }, 0) == 1
 end
@@ -226,7 +225,8 @@ end
 local function start(target, settings)
   local refused = require "casulo.descriptors".refuse_inherited(settings)
   if refused then return nil, failure.new { message = refused } end
-  local ok, err = look_at(target)
+  local looked, ok, err = pcall(look_at, target)
+  if not looked then return nil, failure.new { message = "exec: " .. tostring(ok) } end
   if not ok then return nil, err end
   local variant = container.variant(settings)
   target.bounding = target.rights.bounding & capabilities.bounding(settings.checked)

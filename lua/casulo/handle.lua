@@ -48,8 +48,8 @@ end
 local function send_signal(self, number)
   if number == sys.SIGKILL and self.cgroup and not self.own_pids and self.cgroup:kill() then return true end
   local ok, message, errno
-  if self.pidfd:is_open() then ok, message, errno = sys.pidfd_send_signal(self.pidfd, number)
-  else ok, message, errno = sys.kill(self.pid, number) end
+  if self.pidfd:is_open() then ok, message, errno = sys.pidfd_send_signal(self.pidfd, number) end
+  if not ok and errno ~= sys.ESRCH then ok, message, errno = sys.kill(self.pid, number) end -- it is not reaped: the number is its own
   if number == sys.SIGKILL and not self.own_pids then sys.kill(-self.pid, number) end
   return ok, message, errno
 end
@@ -117,16 +117,18 @@ local function leave_cgroup(self, result)
 end
 
 local function reap(self)
-  local pid, how, code
+  local pid, how, code, is_refused
   repeat
     local errno
     -- by PID where the descriptor was closed: until it is reaped, no other process has it
     local by, id = sys.P_PIDFD, self.pidfd
-    if not id:is_open() then by, id = sys.P_PID, self.pid end
+    if is_refused or not id:is_open() then by, id = sys.P_PID, self.pid end
     pid, how, errno = sys.waitid(by, id, sys.WEXITED | sys.__WALL)
     code = errno
     if errno == sys.EAGAIN and not pid then descriptors.poll({ ending_of(self) }, -1) end -- an event loop made it O_NONBLOCK
-  until pid or (errno ~= sys.EINTR and errno ~= sys.EAGAIN)
+    local again = errno == sys.EINTR or errno == sys.EAGAIN or errno ~= sys.ECHILD and not is_refused
+    is_refused = errno ~= sys.EINTR and errno ~= sys.EAGAIN -- then the other way, by PID, is tried once
+  until pid or not again
   local result = self.timed_out and { timed_out = true } or {}
   if not pid then result.lost = how -- the caller ignores SIGCHLD, and the kernel kept no status
   elseif how == "exit" then result.exit_code = code
@@ -179,6 +181,7 @@ local function finish(self)
   self.result = self.status
   for _, flow in ipairs(self.flows or NO_FLOWS) do
     local text = flow.chunks and table.concat(flow.chunks)
+    if flow.failure then self.err = require "casulo.failure".new(flow.failure) end
     if text and flow.name ~= "report" then self.result[flow.name] = text
     elseif text and text ~= "" then self.err = require "casulo.failure".decode(text, self.job.steps) end
   end
@@ -310,7 +313,8 @@ end
 function Process:detach()
   self.detached = true
   if self.job.stays and self.control and self.control:is_open() and not self.created then
-    sys.sendmsg(self.control, "d", {})
+    local ok, message, errno = sys.sendmsg(self.control, "d", {})
+    if not ok and errno ~= sys.EPIPE then return nil, "detach: " .. message, errno end
     if not has_heard(self.control) then return nil, "detach: casulo-init does not answer: is it stopped?", sys.ETIMEDOUT end
     descriptors.release(self.control)
   end

@@ -182,7 +182,7 @@ local PRIVILEGED = {
 -- @treturn table|string|nil what `casulo.obstacles` has for it, or a hint of another kind
 function hint.obstacle(err, host)
   if err.call == "clone" then return at_clone(err, host) end
-  if err.errno == sys.ENOSYS then return obstacles.missing(err.call, host) end
+  if err.errno == sys.ENOSYS and err.call then return obstacles.missing(err.call, host) end
   if type(err.step) ~= "table" then return nil end
   return CALLS[err.call] and CALLS[err.call](err, host) or PRIVILEGED[err.call] and refused(err, host) or nil
 end

@@ -18,6 +18,7 @@
 -- * `landlock_abi`: the version of what the kernel's Landlock knows; 0 where there is none
 -- * `landlock_is_off`: whether the kernel has one that was not enabled when it started
 -- * `rlimits`: the caller's limits of resources, as they are now: by name, `{ soft =, hard = }`
+-- * `may_lack_keys`: whether calls that use keys may be none of the kernel's, or refused by a filter that the caller is under
 -- * `last_capability`: the number of the last one that the kernel knows
 -- * `is_file(path)`: whether a path is something other than a directory; nil where there is nothing
 -- * `is_device(path)`: likewise, a device
@@ -27,15 +28,13 @@
 -- A table of the same shape takes its place in unit tests.
 -- @module casulo.host
 
+local look = require "casulo.look"
 local sys = require "casulo.sys"
 
 local current = { uid = sys.geteuid, gid = sys.getegid }
 local gather = {}
 
-local function read(path)
-  local file <close> = io.open(path)
-  return file and file:read "a" or ""
-end
+local function read(path) return look.text(path) or "" end
 
 local function login()
   local uid = sys.geteuid()
@@ -60,6 +59,7 @@ function current.rlimits()
   local limits, resources = {}, require "casulo.recipes.rlimits"
   for name in pairs(resources.names()) do
     local soft, hard = sys.getrlimit(resources.number(name))
+    if not soft then error(hard, 0) end
     limits[name] = { soft = soft, hard = hard }
   end
   return limits
@@ -68,10 +68,16 @@ end
 function current.subuid() return subordinate "uid" end
 function current.subgid() return subordinate "gid" end
 
+local function is_in_bounding_set(number)
+  local result, message, errno = sys.prctl(sys.PR_CAPBSET_READ, number)
+  if not result and errno ~= sys.EINVAL then error(("%s (PR_CAPBSET_READ %d)"):format(message, number), 0) end -- a number that it does not know
+  return result == 1
+end
+
 function current.capabilities()
   local set = require "casulo.recipes.privileges".permitted()
   for number = 0, 63 do
-    if set & 1 << number ~= 0 and sys.prctl(sys.PR_CAPBSET_READ, number) ~= 1 then set = set & ~(1 << number) end
+    if set & 1 << number ~= 0 and not is_in_bounding_set(number) then set = set & ~(1 << number) end
   end
   return set
 end
@@ -86,8 +92,9 @@ function gather.term() return os.getenv "TERM" or "xterm" end
 
 -- Only a ramfs or tmpfs can be the first root file system of the kernel, so others need no look at the table.
 function gather.root()
-  local root = sys.statfs "/"
-  if root and root.type ~= sys.RAMFS_MAGIC and root.type ~= sys.TMPFS_MAGIC then return "mount" end
+  local root, message = sys.statfs "/"
+  if not root then error(message, 0) end
+  if root.type ~= sys.RAMFS_MAGIC and root.type ~= sys.TMPFS_MAGIC then return "mount" end
   for line in read "/proc/self/mountinfo":gmatch "[^\n]+" do
     local id, parent, target = line:match "^(%d+) (%d+) %S+ %S+ (%S+)"
     if target == "/" then return id == parent and "initramfs" or "mount" end
@@ -98,7 +105,7 @@ end
 function gather.in_user_namespace() return not read "/proc/self/uid_map":find "^%s*0%s+0%s+4294967295%s*$" end
 
 function gather.kernel_uid()
-  local found = sys.stat "/proc/sys/kernel/core_pattern"
+  local found = look.stat "/proc/sys/kernel/core_pattern"
   return found and ("%d\n"):format(found.uid) ~= read "/proc/sys/kernel/overflowuid" and found.uid
 end
 
@@ -117,17 +124,24 @@ function gather.has_memfd_exec()
   return probe ~= nil or errno ~= sys.EINVAL -- where it is forbidden, too: that is to be said
 end
 
-local function landlock_version() return sys.landlock_create_ruleset(nil, sys.LANDLOCK_CREATE_RULESET_VERSION) end
+local HAS_NONE = { [sys.EOPNOTSUPP] = true, [sys.ENOSYS] = true, [sys.EPERM] = true } -- EPERM: a filter that does not know it
+local function landlock_version()
+  local version, message, errno = sys.landlock_create_ruleset(nil, sys.LANDLOCK_CREATE_RULESET_VERSION)
+  if not version and not HAS_NONE[errno] then error(message, 0) end
+  return version, errno
+end
 
 function gather.landlock_abi() return landlock_version() or 0 end
-function gather.landlock_is_off() return select(3, landlock_version()) == sys.EOPNOTSUPP end
+function gather.landlock_is_off() return select(2, landlock_version()) == sys.EOPNOTSUPP end
+
+function gather.may_lack_keys() return not look.stat "/proc/key-users" or read "/proc/self/status":find "\nSeccomp:%s*[^0%s]" ~= nil end
 
 function gather.last_capability() return math.tointeger(tonumber(read "/proc/sys/kernel/cap_last_cap")) or 40 end
 
 local function type_test(test)
   return function()
     return function(path)
-      local found = sys.stat(path)
+      local found = look.stat(path)
       if not found then return nil end
       return test(found.mode & sys.S_IFMT)
     end
@@ -147,8 +161,9 @@ end
 
 -- The optional fields of its line say it; which line it is, a descriptor's own file says.
 local function propagation_of(path)
-  local opened <close> = sys.open(path, sys.O_PATH)
-  if not opened then return nil end
+  if not look.stat(path) then return nil end
+  local opened <close>, message = sys.open(path, sys.O_PATH)
+  if not opened then error(message, 0) end
   local id = read(("/proc/self/fdinfo/%d"):format(opened:fileno())):match "mnt_id:%s*(%d+)"
   local fields = id and ("\n" .. read "/proc/self/mountinfo"):match(("\n%s %%d+ %%S+ %%S+ %%S+ %%S+ ([^\n]-)%%- "):format(id))
   if not fields then return nil end

@@ -8,6 +8,7 @@
 -- @module casulo.host_tree
 
 local check = require "casulo.check"
+local look = require "casulo.look"
 local sys = require "casulo.sys"
 
 local host_tree = {}
@@ -28,12 +29,14 @@ local function first_part(path) return path:match "^/([^/]*)" end
 -- The directories and links in the host's /, by name.
 local function top_level()
   local directories, links = {}, {}
-  for _, name in ipairs(sys.scandir "/" or {}) do
-    local found = sys.lstat("/" .. name)
+  local names, message = sys.scandir "/"
+  if not names then error(message, 0) end
+  for _, name in ipairs(names) do
+    local found = look.lstat("/" .. name)
     local type = found and found.mode & sys.S_IFMT
     if PRIVATE[name] or OWN[name] or USELESS[name] then type = nil end
     if type == sys.S_IFDIR then directories[#directories + 1] = name end
-    if type == sys.S_IFLNK then links[name] = sys.readlink("/" .. name) end
+    if type == sys.S_IFLNK then links[name] = look.readlink("/" .. name) end
   end
   table.sort(directories)
   return directories, links
@@ -53,7 +56,7 @@ end
 -- The host's mounts: path, type, device.
 local function host_mounts()
   local list = {}
-  for line in io.lines "/proc/self/mountinfo" do
+  for line in (look.text "/proc/self/mountinfo" or ""):gmatch "[^\n]+" do
     local device, target, rest = line:match "^%d+ %d+ (%S+) %S+ (%S+) (.*)$"
     if device then list[#list + 1] = { path = unescaped(target), device = device, type = rest:match "%- (%S+)" } end
   end
@@ -82,7 +85,7 @@ local function covers(directories, host)
   table.sort(mounted, function(a, b) return a.path < b.path end)
   for _, mount in ipairs(mounted) do
     local is_hidden = (OF_THE_KERNEL[mount.type] or mount.device == run) and shown[first_part(mount.path)]
-    if is_hidden and not is_below_one_of(mount.path, list) and sys.lstat(mount.path) then list[#list + 1] = cover(mount.path, host) end
+    if is_hidden and not is_below_one_of(mount.path, list) and look.lstat(mount.path) then list[#list + 1] = cover(mount.path, host) end
   end
   return list
 end
@@ -92,7 +95,7 @@ local function absolute(value, path)
   if value:sub(1, 1) == "/" then return check.absolute(value, path) end
   local opened <close>, message = sys.open(value, sys.O_PATH)
   if not opened then error(("%s: %s"):format(path, message), 0) end
-  return sys.readlink(("/proc/self/fd/%d"):format(opened:fileno()))
+  return look.readlink(("/proc/self/fd/%d"):format(opened:fileno())) or error(path .. ": this takes a /proc", 0)
 end
 
 local function check_place(value, path, host)
@@ -111,7 +114,7 @@ end
 
 -- Where the caller stands, if that is seen inside; else /.
 local function default_cwd(writable, hidden)
-  local cwd = sys.readlink "/proc/self/cwd" or "/"
+  local cwd = look.readlink "/proc/self/cwd" or "/"
   for _, place in ipairs(hidden) do
     if is_at_or_below(cwd, place) then return "/" end
   end

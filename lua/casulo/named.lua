@@ -89,12 +89,12 @@ function named.doctor(arguments) return require "casulo.doctor".command(argument
 function named.list(arguments)
   local options, word, command = cli.parse(arguments, named.OPTIONS.list)
   if word or command then mistake("list takes no arguments but --json, got %q", word or "--") end
-  local records, problems = state.list()
+  local records, problems, incomplete = state.list()
   if not records then mistake("list: %s", problems) end
   for _, problem in ipairs(problems) do io.stderr:write("casulo: list: ", printable(problem), "\n") end
   if options.json then cli.say(named.json(records, ORDER))
   else cli.say(table_of(records)) end
-  return 0
+  return incomplete and cli.FAILED or 0
 end
 
 local function signal_number(text)
@@ -131,9 +131,10 @@ function named.kill(arguments)
   end
   local ok, why, errno = sys.pidfd_send_signal(record.pidfd, number)
   if not ok and errno ~= sys.ESRCH then mistake("kill: %s: %s", name, why) end
-  if number == sys.SIGKILL and sys.poll({ { fd = record.pidfd, events = sys.POLLIN } }, PATIENCE * 1000) ~= 1 then
-    mistake("kill: %s has not ended within %d seconds", name, PATIENCE)
-  end
+  if number ~= sys.SIGKILL then return 0 end
+  local ended, reason = sys.poll({ { fd = record.pidfd, events = sys.POLLIN } }, PATIENCE * 1000)
+  if not ended then mistake("kill: %s: %s", name, reason) end
+  if ended ~= 1 then mistake("kill: %s has not ended within %d seconds", name, PATIENCE) end
   return 0
 end
 

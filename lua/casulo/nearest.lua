@@ -29,6 +29,9 @@ local function is_short_for(name, candidate)
   return #name > 1
 end
 
+-- How far a name may be from what was meant.
+local function limit(candidate) return math.max(2, #candidate // 2) end
+
 --- The nearest name.
 -- @tparam string name what was written
 -- @tparam table known a set of names
@@ -38,8 +41,10 @@ return function(name, known)
   name = name:lower()
   for candidate in pairs(known) do
     local lower = candidate:lower()
-    local far = is_short_for(name, lower) and 0.5 + (#candidate - #name) / 1000 or distance(name, lower)
+    local far = math.abs(#name - #lower) -- at least; of a long text the distance itself takes long
+    if is_short_for(name, lower) then far = 0.5 + (#candidate - #name) / 1000
+    elseif far <= limit(lower) then far = distance(name, lower) end
     if not least or far < least or (far == least and candidate < best) then best, least = candidate, far end
   end
-  return best and least <= math.max(2, #best // 2) and best or nil
+  return best and least <= limit(best) and best or nil
 end

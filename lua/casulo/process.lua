@@ -47,12 +47,21 @@ local function is_restricted(steps)
 end
 
 local function failed_in_child(steps, results, message, errno, position)
-  local step = position == 0 and errno ~= sys.ECANCELED and require "casulo.recipes.life".birth()[1] or steps[position]
+  local step = steps[position]
   if step and step[1] == "execve" and errno == sys.ENOENT then
     local denied = denied_before(steps, results, position)
     if denied then step, errno = denied, sys.EACCES end
   end
   return require "casulo.failure".new { step = step, message = message, errno = errno, is_restricted = is_restricted(steps) }
+end
+
+-- A call that `sys.clone` makes beside the program and itself: "clone: mmap: Cannot allocate memory".
+local function failed_at_clone(flags, message, errno)
+  local call = message:match "^clone: (%S+) ?.-: "
+  if not call then return require "casulo.failure".new { call = "clone", args = { flags }, message = message, errno = errno } end
+  local step = call == "close_range" and require "casulo.recipes.life".birth()[1] or nil
+  local told = ("%s: %s"):format(require "casulo.explain".clone(flags), message:gsub("^clone: ", ""))
+  return require "casulo.failure".new { step = step, call = call, args = {}, message = told, errno = errno }
 end
 
 -- The caller's steps while the child waits: they find its PID in the value `PID`, and /proc/PID of it in `child`. Those of a child
@@ -79,7 +88,7 @@ local function clone_program(job, flags, values)
   if pid then return pid, pidfd end
   if state.done then plan.undo(born_steps, #born_steps, sys, values) end
   if state.failure then return nil, require "casulo.failure".new(state.failure) end
-  if not position then return nil, require "casulo.failure".new { call = "clone", args = { flags }, message = pidfd, errno = errno } end
+  if not position or position == 0 and errno ~= sys.ECANCELED then return nil, failed_at_clone(flags, pidfd, errno) end
   return nil, failed_in_child(job.steps, job.program:results(), pidfd, errno, position)
 end
 
@@ -222,9 +231,14 @@ function handle.Process:start()
   if not self.created then error("start: it has been started already", 2) end
   self.created = false
   self.deadline = self.timeout and handle.now() + self.timeout
-  local ok, failure = not self.released and sys.sendmsg(self.control, "s", {})
+  local ok, failure, errno = nil, nil, sys.EPIPE
+  if not self.released then ok, failure, errno = sys.sendmsg(self.control, "s", {}) end
   if ok then ok, failure = executed(self)
-  else failure = require "casulo.failure".new { message = "start: it has ended before", errno = sys.ECANCELED } end
+  elseif errno == sys.EPIPE then
+    local told, why = true, nil
+    if not self.released then told, why = executed(self) end -- it may have said why
+    failure = not told and why.step and why or require "casulo.failure".new { message = "start: it has ended before", errno = sys.ECANCELED }
+  else failure = require "casulo.failure".new { message = "start: " .. failure, errno = errno } end
   if not ok then
     self.detached = false
     if self.cgroup then failure.hint = self.cgroup:shortage() or failure.hint end

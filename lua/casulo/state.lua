@@ -13,6 +13,7 @@
 -- one, which is removed with the record.
 -- @module casulo.state
 
+local look = require "casulo.look"
 local sys = require "casulo.sys"
 
 local state = {}
@@ -35,6 +36,7 @@ end
 local function json()
   local ok, module = pcall(require, "dkjson")
   if ok then return module end
+  if not module:find("module 'dkjson' not found", 1, true) then return nil, "the names of containers need the Lua module dkjson: " .. module end
   return nil, "the names of containers need the Lua module dkjson; install the package lua-dkjson"
 end
 
@@ -158,13 +160,13 @@ local function is_record(value, name)
     and is_integer(value.started, 0, 1 << 40)
 end
 
--- → record; nil alone where there is none; nil, what is wrong, and whether the file can at least be read
+-- → record; nil alone where there is none; nil, what is wrong, and whether the file can at least be read; errno where not
 function Directory:read(name)
   local decoder, missing = json()
   if not decoder then return nil, missing end
   local text, message, errno = read_text(self:file(name))
   if not text and errno == sys.ENOENT then return nil end
-  if not text then return nil, self:says(message) end
+  if not text then return nil, self:says(message), false, errno end
   local ok, record = pcall(decoder.decode, text, 1, nil, nil, nil)
   if ok and is_record(record, name) then return record end
   return nil, ("%s/%s.json is no record of a container"):format(self.path, name), true
@@ -173,33 +175,32 @@ end
 local UNREADABLE = "/proc/%d/stat cannot be read, so it cannot be told when that process started"
 
 local function start_time(pid)
-  local file <close> = io.open(("/proc/%d/stat"):format(pid))
-  local text = file and file:read "a" or ""
+  local text = look.text(("/proc/%d/stat"):format(pid)) or ""
   return math.tointeger(text:match("^.*%) " .. ("%S+ "):rep(19) .. "(%d+)")) -- the command's name may hold anything
 end
 
 -- The namespaces on which it depends what a PID and a start time mean.
 local function seen_from()
-  return ("%s %s"):format(sys.readlink "/proc/self/ns/pid", sys.readlink "/proc/self/ns/time")
+  return ("%s %s"):format(look.readlink "/proc/self/ns/pid", look.readlink "/proc/self/ns/time")
 end
 
 local GONE = { [sys.ESRCH] = true, [sys.EINVAL] = true, [sys.ENOENT] = true } -- the others: the number is a thread's now
 
--- The process of a record. → pidfd; false when it is gone; nil and why when that cannot be told
+-- The process of a record. → pidfd; false when it is gone; nil and why when that cannot be told, and errno where a call has failed
 local function living(record)
   if record.seen_from ~= seen_from() then return nil, "its process was started from another PID or time namespace" end
   local pidfd, message, errno = sys.pidfd_open(record.pid)
   if not pidfd then
     if GONE[errno] then return false end
-    return nil, message
+    return nil, message, errno
   end
   local started = start_time(record.pid) -- of that process, if the descriptor is not at its end afterwards
   local entry = { fd = pidfd, events = sys.POLLIN }
-  local polled, why = uninterrupted(sys.poll, { entry }, 0)
+  local polled, why, number = uninterrupted(sys.poll, { entry }, 0)
   if polled == 0 and started == record.start_time then return pidfd end
   release(pidfd)
-  if polled == 1 or started then return false end
-  return nil, why or UNREADABLE:format(record.pid)
+  if polled == 1 or polled and started then return false end
+  return nil, why or UNREADABLE:format(record.pid), number or sys.ESRCH
 end
 
 local function lives(record)
@@ -214,10 +215,10 @@ local function now() return sys.clock_gettime(sys.CLOCK_MONOTONIC) end
 -- command may run for a moment before it is on record.
 function Directory:look(name, deadline)
   while true do
-    local record, message = self:read(name)
+    local record, message, _, errno = self:read(name)
     local pidfd
-    if record then pidfd, message = living(record) end
-    if not pidfd or not record.starting or now() >= deadline then return record, pidfd, message end
+    if record then pidfd, message, errno = living(record) end
+    if not pidfd or not record.starting or now() >= deadline then return record, pidfd, message, errno end
     sys.poll({ { fd = pidfd, events = sys.POLLIN } }, 1)
     release(pidfd)
   end
@@ -283,7 +284,9 @@ end
 local function while_held(claim, act)
   local directory <close>, message = open_locked(false)
   if not directory then return nil, message end
-  if read_text(directory:file(claim.name)) ~= claim.text then return nil, ("the name %q is not this claim's any more"):format(claim.name) end
+  local text, why, errno = read_text(directory:file(claim.name))
+  if not text and errno ~= sys.ENOENT then return nil, directory:says(why) end
+  if text ~= claim.text then return nil, ("the name %q is not this claim's any more"):format(claim.name) end
   return act(directory)
 end
 
@@ -307,10 +310,16 @@ function Claim:complete(record)
   end)
 end
 
---- Gives the name up, if it is still this claim's.
+local function release_once(claim)
+  return while_held(claim, function(directory) return sys.unlink(directory:file(claim.name)) end)
+end
+
+--- Gives the name up, if it is still this claim's. Raises nothing: who calls this has more to give up.
 -- @return true, or nil and a message
 function Claim:release()
-  return while_held(self, function(directory) return sys.unlink(directory:file(self.name)) end)
+  local ok, released, message = pcall(release_once, self)
+  if not (ok and released) then ok, released, message = pcall(release_once, self) end -- one that stays goes with the next call that meets it
+  return ok and released, ok and message or released
 end
 
 function Claim:__close()
@@ -321,12 +330,13 @@ end
 local function running(directory)
   local files, why = sys.scandir(directory.at)
   if not files then return nil, directory:says(why) end
-  local records, problems, stale, deadline = {}, {}, {}, now() + PATIENCE
+  local records, problems, stale, deadline, incomplete = {}, {}, {}, now() + PATIENCE, false
   for _, file in ipairs(files) do
     local name = file:match "^(.*)%.json$"
     if name and #name <= LONGEST and name:find(NAME) then
-      local record, pidfd, message = directory:look(name, deadline)
+      local record, pidfd, message, errno = directory:look(name, deadline)
       if pidfd then release(pidfd) end
+      incomplete = incomplete or errno ~= nil
       if pidfd and not record.starting then records[#records + 1] = record
       elseif pidfd == false then stale[#stale + 1] = name
       elseif message then problems[#problems + 1] = ("%s: %s"):format(name, message) end
@@ -336,7 +346,7 @@ local function running(directory)
   local unfinished = directory.at .. UNFINISHED
   if sys.lstat(unfinished) and directory:lock() then sys.unlink(unfinished) end -- a writer was killed
   table.sort(records, function(a, b) return a.name < b.name end)
-  return records, problems
+  return records, problems, incomplete
 end
 
 --- Whether the caller's containers can have names. Makes nothing.
@@ -352,6 +362,7 @@ end
 --- The containers that run under a name.
 -- @treturn {table,...} their records, sorted by name; nil and a message where they cannot be read
 -- @treturn {string,...} what is wrong with files that are not believed
+-- @treturn boolean whether there may be more, of which a call that failed kept it from knowing
 function state.list()
   local directory <close>, why = open_directory(false)
   if not directory then return not why and {} or nil, why or {} end

@@ -36,14 +36,31 @@ local function give(flow, chunk)
   return ok, err
 end
 
+-- A call has failed by which bytes are lost: whoever waits for the process is told in the end.
+local function break_off(flow, message, errno)
+  flow.failure = { message = ("%s: %s"):format(flow.name, message), errno = errno }
+  stop(flow)
+end
+
+-- A terminal's master tells by EIO, again and again, that nobody has the other side any more.
+local function read_chunk(flow)
+  local chunk, message, errno = sys.read(flow.descriptor, CHUNK)
+  if errno ~= sys.EIO or flow.name ~= "tty" then return chunk, message, errno end
+  chunk, message, errno = sys.read(flow.descriptor, CHUNK)
+  if errno == sys.EIO then return "" end
+  return chunk, message, errno
+end
+
 -- One read. → as of `give`
 local function read_some(flow)
-  local chunk, _, errno = sys.read(flow.descriptor, CHUNK)
+  local chunk, message, errno = read_chunk(flow)
   if chunk and chunk ~= "" then
     if flow.sink then return give(flow, chunk) end
     flow.chunks[#flow.chunks + 1] = chunk
-  elseif errno ~= sys.EINTR and errno ~= sys.EAGAIN then
+  elseif chunk then
     stop(flow)
+  elseif errno ~= sys.EINTR and errno ~= sys.EAGAIN then
+    break_off(flow, message, errno)
   end
   return true
 end
@@ -59,12 +76,14 @@ function streams.reading(name, descriptor, sink)
 end
 
 local function write_some(flow)
-  local count, _, errno = sys.write(flow.descriptor, flow.text:sub(flow.position, flow.position + CHUNK - 1))
+  local count, message, errno = sys.write(flow.descriptor, flow.text:sub(flow.position, flow.position + CHUNK - 1))
   if count then
     flow.position = flow.position + count
     if flow.position > #flow.text then stop(flow) end
-  elseif errno ~= sys.EINTR and errno ~= sys.EAGAIN then
+  elseif errno == sys.EPIPE then
     stop(flow)
+  elseif errno ~= sys.EINTR and errno ~= sys.EAGAIN then
+    break_off(flow, message, errno)
   end
   return true
 end
@@ -110,13 +129,16 @@ end
 local function open_text(opened, text)
   local reader, writer, errno = sys.pipe2()
   if not reader then return nil, writer, errno end
-  sys.fcntl(writer, sys.F_SETFL, sys.O_NONBLOCK)
-  local count = text == "" and 0 or sys.write(writer, text) or 0
-  if count == #text then
-    release(writer)
-    return place(opened, "stdin", reader, true)
+  local ok, message
+  ok, message, errno = sys.fcntl(writer, sys.F_SETFL, sys.O_NONBLOCK)
+  local count = text == "" and 0 or ok and sys.write(writer, text) or 0
+  if not ok or count == #text then release(writer) end
+  if not ok then
+    release(reader)
+    return nil, message, errno
   end
-  opened.flows[#opened.flows + 1] = { fd = writer, events = sys.POLLOUT, revents = 0, move = write_some,
+  if count == #text then return place(opened, "stdin", reader, true) end
+  opened.flows[#opened.flows + 1] = { fd = writer, events = sys.POLLOUT, revents = 0, move = write_some, name = "stdin",
     descriptor = writer, reader = reader, text = text, position = count + 1 }
   return place(opened, "stdin", reader, false)
 end

@@ -25,7 +25,7 @@
 static volatile struct image image __attribute__((section(".data"), used)) = { .magic = IMAGE_MAGIC };
 #define IMAGE ((struct image *)&image)
 
-enum { FAILED = 125, NOBODY = 3 /* ESRCH */, CANCELED = 125 /* ECANCELED */, CLOSE_ON_EXEC = 02000000 };
+enum { FAILED = 125, NOBODY = 3 /* ESRCH */, NO_CHILD = 10 /* ECHILD */, CANCELED = 125 /* ECANCELED */, CLOSE_ON_EXEC = 02000000 };
 
 /* What it does beside the steps, and counts after them. */
 enum own_call { CLONE = 1, SIGNALFD, MMAP };
@@ -53,6 +53,7 @@ static void report(const struct record *record, const long *value) {
   const size_t results = (size_t)IMAGE->program.count * sizeof *value;
   struct { const void *base; size_t size; } parts[] = { { record, sizeof *record }, { value, results } };
   if (raw_call(SYS_writev, IMAGE->report, (long)parts, 2, 0, 0, 0) == (long)(sizeof *record + results)) return;
+  if (raw_call(SYS_write, IMAGE->report, (long)record, sizeof *record, 0, 0, 0) == (long)sizeof *record) return; /* what is needed of it */
   /* The caller is gone. The signal that says so is not for the command. */
   const unsigned long long broken_pipe = 1ULL << (SIGPIPE - 1);
   struct __kernel_timespec at_once = { 0 };
@@ -120,7 +121,8 @@ static int reap(long command) {
   for (;;) {
     int raw = 0;
     long pid = raw_call(SYS_wait4, -1, (long)&raw, WNOHANG | __WALL, 0, 0, 0);
-    if (pid <= 0) return status;
+    if (pid == 0 || pid == -NO_CHILD) return status;
+    if (pid < 0) continue;
     if (pid == command) status = raw;
   }
 }

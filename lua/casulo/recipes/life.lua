@@ -143,15 +143,18 @@ end
 -- lower it takes CAP_SYS_NICE outside.
 -- @tparam boolean denies_keys whether calls that use keys are refused later: then it may go on where no keyring can be had
 -- @tparam boolean has_usual_score whether the caller's place in the OOM killer's list is the usual one
+-- @tparam table host facts: `may_lack_keys`
 -- @treturn table steps
 -- @see setpriority(2), personality(2), proc_pid_oom_score_adj(5), KEYCTL_JOIN_SESSION_KEYRING(2const)
-function life.usual(denies_keys, has_usual_score)
+function life.usual(denies_keys, has_usual_score, host)
+  local tolerated = host.may_lack_keys and { sys.ENOSYS, sys.EPERM } or {}
+  if denies_keys then tolerated[#tolerated + 1] = sys.EDQUOT end
   return {
-    { "setpriority", sys.PRIO_PROCESS, 0, 0, tolerate = { sys.EACCES, sys.EPERM },
+    { "setpriority", sys.PRIO_PROCESS, 0, 0, tolerate = { sys.EACCES },
       why = "the usual share of the processor, whatever the caller's is" },
     { "personality", sys.PER_LINUX, why = "memory laid out at random, and no other mode of old that the caller may be in" },
     has_usual_score and {} or usual_score(),
-    { "keyctl", sys.KEYCTL_JOIN_SESSION_KEYRING, nil, tolerate = { sys.ENOSYS, sys.EPERM, denies_keys and sys.EDQUOT or nil },
+    { "keyctl", sys.KEYCTL_JOIN_SESSION_KEYRING, nil, tolerate = tolerated,
       why = "a keyring of its own, and empty: the caller's keys are not for what runs inside" },
   }
 end

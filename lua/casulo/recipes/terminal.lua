@@ -60,7 +60,7 @@ end
 -- @see recvmsg(2), TIOCGPTN(2const)
 function terminal.receive(socket)
   local _, master, errno = sys.recvmsg(socket, 1, sys.MSG_DONTWAIT)
-  if type(master) ~= "userdata" then return nil, "the terminal did not arrive", errno end
+  if type(master) ~= "userdata" then return nil, ("the terminal did not arrive%s"):format(errno and ": " .. master or ""), errno end
   local ok, message, why = sys.ioctl(master, sys.TIOCGPTN, string.pack("=i4", 0))
   if ok then ok, message, why = sys.fcntl(master, sys.F_SETFL, sys.O_RDWR) end -- from here on it may wait
   if ok then return master end
