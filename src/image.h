@@ -3,6 +3,7 @@
 #ifndef CASULO_IMAGE_H
 #define CASULO_IMAGE_H
 
+#include <linux/stat.h>
 #include <stdint.h>
 
 #include "walk.h"
@@ -21,6 +22,15 @@ struct image {
   int is_init;  /* PID 1: it ends the others when the command has ended */
   int64_t grace; /* milliseconds between TERM and KILL for them */
   struct program program;
+};
+
+/* What it finds of a command that could not be executed, after the record and the results: one write that a pipe takes whole. */
+struct found {
+  int step;  /* the first that was to execute something that is there; where nothing is, the one that failed. From 1 */
+  int error; /* of statx(2), or 0: all that follows */
+  int64_t mount_flags; /* of statfs(2) */
+  struct statx file;
+  char head[2048]; /* the first bytes of a regular file, as far as this process may read it */
 };
 
 #endif

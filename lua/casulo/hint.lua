@@ -127,6 +127,11 @@ function CALLS.openat2(err)
 end
 function CALLS.execve(err)
   local name = err.args[2][1]
+  local fault = require "casulo.executable".fault(err.errno, err.args[1], err.found, err.is_restricted)
+  if fault then return fault end
+  if err.errno == sys.ENOENT and err.found and err.found.errno == sys.ENOENT then
+    return name:find "/" and "no such file in the container" or ("no directory of PATH has %s in the container"):format(name)
+  end
   if err.errno == sys.ENOENT and name and not name:find "/" then
     return ("no directory of PATH has %s in the container, or the interpreter that it names is missing there"):format(name)
   end
@@ -157,7 +162,7 @@ function CALLS.setresuid(err)
   if err.errno == sys.EINVAL then return "this id stands for nobody outside (uid_map)" end
 end
 function CALLS.memfd_create(err, host) return is_refused(err) and obstacles.memory(host) or nil end
-CALLS.fexecve = CALLS.memfd_create
+function CALLS.fexecve(err, host) return require "casulo.executable".fault(err.errno) or CALLS.memfd_create(err, host) end
 
 function CALLS.write(err, host)
   local file = err.args[1]

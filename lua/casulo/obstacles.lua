@@ -17,7 +17,13 @@ local OLDEST = { 5, 12 } -- mount_setattr
 local NESTING = "; nesting = true, in the description of one of casulo's"
 local UNCONFINED = "docker run --security-opt seccomp=unconfined, or what does the same for the container around casulo" .. NESTING
 
-local function obstacle(cure, what, ...) return { what = what:format(...), cure = cure } end
+--- An obstacle.
+-- @tparam ?string cure
+-- @tparam string what a format
+-- @param ... its values
+-- @treturn table
+function obstacles.new(cure, what, ...) return { what = what:format(...), cure = cure } end
+local obstacle = obstacles.new
 
 --- An obstacle as one sentence.
 -- @tparam table|string|nil found a string is no obstacle, but words of another kind

@@ -46,13 +46,15 @@ local function is_restricted(steps)
   end
 end
 
-local function failed_in_child(steps, results, message, errno, position)
+-- `found`: what of a command there is that could not be executed, as of `casulo.executable`
+local function failed_in_child(steps, results, message, errno, position, found)
   local step = steps[position]
   if step and step[1] == "execve" and errno == sys.ENOENT then
     local denied = denied_before(steps, results, position)
     if denied then step, errno = denied, sys.EACCES end
   end
-  return require "casulo.failure".new { step = step, message = message, errno = errno, is_restricted = is_restricted(steps) }
+  if found and found.errno == 0 and (results[found.step] or 0) < 0 then step, errno = steps[found.step], -results[found.step] end
+  return require "casulo.failure".new { step = step, message = message, errno = errno, is_restricted = is_restricted(steps), found = found }
 end
 
 -- A call that `sys.clone` makes beside the program and itself: "clone: mmap: Cannot allocate memory".
@@ -119,8 +121,8 @@ local function failed_beside(call, errno)
 end
 
 -- Waits for what casulo-init has to tell. A container's file system may be one that never answers.
-local function read_report(self)
-  local entries, patience = { { fd = self.report, events = sys.POLLIN } }, self.job.patience
+local function read_report(self, patience)
+  local entries = { { fd = self.report, events = sys.POLLIN } }
   local limit = patience and handle.now() + patience
   while descriptors.poll(entries, self:milliseconds_left(limit)) == 0 do
     local time = handle.now()
@@ -133,13 +135,26 @@ local function read_report(self)
   return text, message, errno
 end
 
+local RECORD, RESULT = 16, 8 -- bytes, in a report
+local PATIENCE = 1 -- second
+
+-- What casulo-init found of a command that could not be executed, and tells after the record.
+local function read_found(self, text, position)
+  local steps = self.job.handed
+  if not (steps[position] and steps[position][1] == "execve") then return nil end
+  local rest = text:sub(RECORD + RESULT * #steps + 1)
+  if rest == "" then rest = read_report(self, PATIENCE) or "" end
+  return require "casulo.executable".decode(rest)
+end
+
 -- Waits until casulo-init, or its child, is the command. → true, or nil and an error
 local function executed(self)
-  local text, message, errno = read_report(self)
+  local text, message, errno = read_report(self, self.job.patience)
+  local position, failed_with, results = sys.image_report(text or "")
+  local found = position and read_found(self, text, position)
   descriptors.release(self.report)
   self.report = nil
   if text == "" and not self.job.stays then return true end -- its end was closed by the exec
-  local position, failed_with, results = sys.image_report(text or "")
   if position == 0 then
     message = message or "casulo-init ended before the command was executed"
     return nil, require "casulo.failure".new { message = message, errno = errno or sys.ECANCELED }
@@ -152,7 +167,7 @@ local function executed(self)
   if position > #steps then return nil, failed_beside(OWN_CALLS[position - #steps], failed_with) end
   message = failed_with == sys.ECANCELED and "the child of casulo-init was killed at this step"
     or ("%s: returned %s"):format(steps[position][1], results[position])
-  return nil, failed_in_child(steps, results, message, failed_with, position)
+  return nil, failed_in_child(steps, results, message, failed_with, position, found)
 end
 
 -- What is left to do when the child has executed. → true, or nil and an error

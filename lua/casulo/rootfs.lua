@@ -29,24 +29,12 @@ local function find_busybox()
   error("there is no busybox in PATH; " .. INSTALL, 0)
 end
 
--- A program that asks for a dynamic loader (PT_INTERP) cannot run in a root that has none.
-local function asks_for_loader(bytes)
-  local class = bytes:byte(5)
-  local order = bytes:byte(6) == 2 and ">" or "<"
-  local offset, size, count
-  if class == 2 then offset, size, count = string.unpack(order .. "I8", bytes, 33), string.unpack(order .. "I2I2", bytes, 55)
-  else offset, size, count = string.unpack(order .. "I4", bytes, 29), string.unpack(order .. "I2I2", bytes, 43) end
-  for i = 0, count - 1 do
-    if string.unpack(order .. "I4", bytes, offset + i * size + 1) == 3 then return true end
-  end
-  return false
-end
-
+-- A program that asks for a dynamic loader cannot run in a root that has none.
 local function check_static(path, bytes)
-  if not bytes:find "^\127ELF[\1\2]" then error(path .. " is no ELF program", 0) end
-  local whole, dynamic = pcall(asks_for_loader, bytes)
-  if not whole then error(path .. " is cut off: its ELF header leads beyond its end", 0) end
-  if dynamic then
+  local elf = require "casulo.executable".elf(bytes)
+  if not elf then error(path .. " is no ELF program", 0) end
+  if elf.loader == nil then error(path .. " is cut off: its ELF header leads beyond its end", 0) end
+  if elf.loader then
     error(("%s is not static: it needs a loader and libraries that the new root lacks; %s"):format(path, INSTALL), 0)
   end
 end

@@ -8,6 +8,8 @@
  *
  * What it does is a program of the same kind as the caller's child walks, which lies at the end of its file. It has no C
  * library, no heap and nothing of the host in its memory: from inside a container one may look into its PID 1. */
+#include <asm/statfs.h>
+#include <linux/fcntl.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
 #include <linux/signal.h>
@@ -17,6 +19,7 @@
 #include <poll.h>
 #include <stddef.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "../image.h"
@@ -25,7 +28,10 @@
 static volatile struct image image __attribute__((section(".data"), used)) = { .magic = IMAGE_MAGIC };
 #define IMAGE ((struct image *)&image)
 
-enum { FAILED = 125, NOBODY = 3 /* ESRCH */, NO_CHILD = 10 /* ECHILD */, CANCELED = 125 /* ECANCELED */, CLOSE_ON_EXEC = 02000000 };
+enum {
+  FAILED = 125, NOTHING = 2 /* ENOENT */, NOBODY = 3 /* ESRCH */, NO_CHILD = 10 /* ECHILD */, NO_DIRECTORY = 20 /* ENOTDIR */,
+  CANCELED = 125 /* ECANCELED */, CLOSE_ON_EXEC = 02000000,
+};
 
 /* What it does beside the steps, and counts after them. */
 enum own_call { CLONE = 1, SIGNALFD, MMAP };
@@ -60,8 +66,37 @@ static void report(const struct record *record, const long *value) {
   raw_call(SYS_rt_sigtimedwait, (long)&broken_pipe, 0, (long)&at_once, sizeof broken_pipe, 0, 0);
 }
 
+/* The first bytes of a file, but of nothing that to open does something. → their number */
+static long read_head(long path, char *head, size_t size) {
+  long fd = raw_call(SYS_openat, AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, 0, 0);
+  long count = fd < 0 ? 0 : raw_call(SYS_read, fd, (long)head, (long)size, 0, 0, 0);
+  return count < 0 ? 0 : count;
+}
+
+/* What of a command there is that could not be executed. It is this process that looks, with no more than the container's rights: in
+ * a hostile root a file system may lie, or never answer until this process is killed. */
+static void examine(const struct op *op, int failed) {
+  struct found found;
+  struct statfs system;
+  int last = failed - 1, step = last;
+  if (op[last].nr != SYS_execve) return;
+  while (step > 0 && op[step - 1].nr == SYS_execve) step--; /* of the directories of PATH, the first */
+  for (;; step++) {
+    found.step = step + 1;
+    found.error = (int)-raw_call(SYS_statx, AT_FDCWD, op[step].arg[0], 0, STATX_BASIC_STATS, (long)&found.file, 0);
+    if (step == last || (found.error != NOTHING && found.error != NO_DIRECTORY)) break;
+  }
+  long path = op[step].arg[0], count = 0;
+  if (!found.error) {
+    found.mount_flags = raw_call(SYS_statfs, path, (long)&system, 0, 0, 0, 0) < 0 ? 0 : (int64_t)system.f_flags;
+    if ((found.file.stx_mode & S_IFMT) == S_IFREG) count = read_head(path, found.head, sizeof found.head);
+  }
+  raw_call(SYS_write, IMAGE->report, (long)&found, (long)offsetof(struct found, head) + count, 0, 0, 0);
+}
+
 static _Noreturn void fail(const struct record *record, const long *value) {
   report(record, value);
+  if (record->failed <= IMAGE->program.count) examine(IMAGE->program.op, record->failed);
   end(FAILED);
 }
 
