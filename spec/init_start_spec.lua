@@ -62,7 +62,8 @@ describe("a start with init that fails", function()
     assert.is_truthy(injected("memfd_create", "EPERM"):find("^setup\tmemfd_create\tmemfd_create%(.*: Operation not permitted" .. memory))
     assert.is_truthy(injected("execveat", "EACCES"):find("^setup\tfexecve\tfexecve%(.*: Permission denied" .. memory))
     assert.is_truthy(injected("execveat", "ENOENT"):find "^setup\tfexecve\tfexecve%(.*: No such file or directory\n$")
-    assert.are.equal("setup\tsignalfd\tcasulo-init: signalfd: Too many open files in system\n", injected("signalfd4", "ENFILE"))
+    assert.are.equal("setup\tsignalfd\tcasulo-init: signalfd: Too many open files in system (the host has as many files open as sysctl "
+      .. "fs.file-max allows; cure: sysctl -w fs.file-max=1000000)\n", injected("signalfd4", "ENFILE"))
   end)
 
   it("names the sysctl that forbids to execute what is in memory", function()

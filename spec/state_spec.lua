@@ -89,7 +89,7 @@ describe("a name", function()
     assert.are.equal("", names())
     local pid, leave = sys_support.sleeper()
     assert(claim:complete(record_of(pid)))
-    refused(('the name "web" is taken: its container runs as PID %d'):format(pid), state.claim "web")
+    refused(('the name "web" is taken: its container runs as PID %d; casulo kill web ends it'):format(pid), state.claim "web")
     do
       local _ <close> = assert(state.claim "Web") -- another name
       assert.are.same({ "Web.json", "web.json" }, sys.scandir(directory))

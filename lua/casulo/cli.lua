@@ -333,6 +333,8 @@ end
 -- @tparam {string,...} words what followed the program's name
 -- @treturn integer exit status
 function cli.main(words)
+  local sys = require "casulo.sys"
+  sys.signal(sys.SIGXFSZ, sys.SIG_IGN) -- a file that may not grow (ulimit -f) is an error to tell
   local ok, status = pcall(dispatch, words[1], table.move(words, 2, #words, 1, {}))
   if ok then return status end
   local text = getmetatable(status) == Mistake and status.text or tostring(status)

@@ -246,8 +246,8 @@ end
 
 -- The name is taken before the start and belongs to the process after it.
 local function start_named(self, settings)
-  local claim <close>, taken = require "casulo.state".claim(settings.name)
-  if not claim then return nil, require "casulo.failure".new { message = taken } end
+  local claim <close>, taken, errno = require "casulo.state".claim(settings.name)
+  if not claim then return nil, require "casulo.failure".new { message = taken, errno = errno } end
   local process, err = require "casulo.process".start(settings)
   if not process then return nil, err end
   local told, ok, message = pcall(function() return claim:complete(record_of(self, process)) end)

@@ -105,7 +105,8 @@ end
 return function(start, settings)
   local wanted = wanted_signals()
   sys.sigprocmask(sys.SIG_BLOCK, wanted)
-  local signals <close> = assert(sys.signalfd(-1, wanted, sys.SFD_NONBLOCK))
+  local signals <close>, message, errno = sys.signalfd(-1, wanted, sys.SFD_NONBLOCK)
+  if not signals then return nil, require "casulo.failure".new { message = message, errno = errno } end
   local process <close>, err = start(options_of(settings))
   if not process then return nil, err end
   local _ <close> = process.tty

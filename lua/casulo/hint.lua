@@ -41,7 +41,7 @@ function CALLS.open_tree(err)
       or ("there is no %s on this host%s"):format(path, from)
   end
   if err.errno == sys.ENOTDIR then return is_root and "rootfs: expected a directory" or nil end
-  if err.errno == sys.EACCES then return "the caller may not reach it" end
+  if err.errno == sys.EACCES then return obstacles.unreachable(path) or "the caller may not reach it" end
   if err.errno == sys.EINVAL and err.args[3] & sys.AT_RECURSIVE == 0 then
     return "something is mounted below it, which a user namespace may not uncover: it can be bound recursively only, and be no layer of an overlay"
   end
@@ -94,6 +94,7 @@ function CALLS.fsmount(err, host)
   return refused(err, host)
 end
 function CALLS.mkdirat(err)
+  if err.errno == sys.ENOTDIR then return "what lies above this place to mount on is no directory" end
   if err.errno == sys.EROFS then return "the tree is read-only: make this directory in it first, to mount on" end
   if err.errno == sys.EACCES then return "the tree lacks this place to mount on, and is not the caller's to change" end
 end
@@ -111,8 +112,31 @@ function CALLS.openat(err)
   if not tostring(err.args[2]):find "^/proc/self/" then return nil end
   return err.errno == sys.EACCES and obstacles.not_dumpable() or err.errno == sys.ENOENT and obstacles.no_proc() or nil
 end
+
+-- What the plan calls the first argument, where that is the result of another step.
+local function value_name(err) return type(err.args[1]) == "table" and err.args[1].ref end
 function CALLS.chdir(err)
   if err.errno == sys.ENOENT then return "there is no such directory where this process is: in the container, for cwd" end
+  if err.errno == sys.ENOTDIR then return "cwd: that is no directory" end
+  if err.errno == sys.EACCES then return "cwd: the user of the command may not enter it" end
+end
+function CALLS.fchdir(err)
+  local into = value_name(err)
+  if into == "root" and err.errno == sys.EACCES then return "rootfs: the caller may not enter it: its mode keeps the caller out" end
+  return into == "working directory" and CALLS.chdir(err) or nil
+end
+
+-- The steps to a namespace call its file so, and the kinds are those of the description.
+local function joined(err) return tostring(err.step.as or value_name(err)):match "^(%w+) namespace$" end
+function CALLS.open(err)
+  local kind = joined(err)
+  if not kind then return nil end
+  if err.errno == sys.ENOENT then return ("namespaces.%s: there is no such file, or the process that it belongs to has ended"):format(kind) end
+  if err.errno == sys.EACCES then return ("namespaces.%s: to join it takes the right to trace the process that is in it"):format(kind) end
+end
+function CALLS.setns(err, host)
+  if err.errno == sys.EINVAL and joined(err) then return ("namespaces.%s: that file is no namespace of this kind"):format(joined(err)) end
+  return refused(err, host)
 end
 local NO_PLACE = "there is no such place in the container"
 local AT_PLACE = { [sys.ENOENT] = NO_PLACE, [sys.ENOTDIR] = NO_PLACE, [sys.EACCES] = "the user of the command may not reach it" }
@@ -181,15 +205,22 @@ local PRIVILEGED = {
   prctl = true,
 }
 
+-- What a call that failed tells by itself.
+local function at_step(err, host)
+  if type(err.step) ~= "table" then return nil end
+  return CALLS[err.call] and CALLS[err.call](err, host) or PRIVILEGED[err.call] and refused(err, host) or nil
+end
+
 --- What is in the way, where that is known.
 -- @tparam table err what `casulo.failure` makes
 -- @tparam table host facts, as of `casulo.surroundings`
 -- @treturn table|string|nil what `casulo.obstacles` has for it, or a hint of another kind
 function hint.obstacle(err, host)
-  if err.call == "clone" then return at_clone(err, host) end
-  if err.errno == sys.ENOSYS and err.call then return obstacles.missing(err.call, host) end
-  if type(err.step) ~= "table" then return nil end
-  return CALLS[err.call] and CALLS[err.call](err, host) or PRIVILEGED[err.call] and refused(err, host) or nil
+  local found
+  if err.call == "clone" then found = at_clone(err, host)
+  elseif err.errno == sys.ENOSYS and err.call then found = obstacles.missing(err.call, host)
+  else found = at_step(err, host) end
+  return found or require "casulo.shortages"(err, host)
 end
 
 --- The hint for an error.

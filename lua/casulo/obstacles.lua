@@ -142,8 +142,25 @@ function obstacles.covered(kind, host)
   local places = table.concat(host.covered[kind], " ")
   local unconfined = "docker run --security-opt systempaths=unconfined, or what does the same for the container around casulo" .. NESTING
   local cure = host.is_inner and unconfined or places ~= "" and "umount " .. places or nil
-  return obstacle(cure, "the kernel lets a user namespace mount a /%s only while a whole one is in sight, and %s", kind,
-    places ~= "" and "here something is mounted on " .. places or "there is none here")
+  return obstacle(cure, "the kernel lets a user namespace mount a /%s only while a whole one is in sight, %s", kind,
+    places ~= "" and "and here something is mounted on " .. places or "and there is none here")
+end
+
+--- A directory that the caller may not pass on the way to a place.
+-- @tparam string path
+-- @treturn ?table nil where each lets it through, as far as can be seen
+-- @see path_resolution(7)
+function obstacles.unreachable(path)
+  for stop in path:gmatch "[^/]()/" do
+    local directory = path:sub(1, stop - 1)
+    local _, _, errno = sys.stat(directory .. "/.")
+    if errno == sys.EACCES then
+      local found = sys.stat(directory)
+      if not found then return nil end
+      return obstacle(("chmod o+x %s, or another place"):format(directory),
+        "the caller, uid %d, may not pass %s, whose owner is uid %d and whose mode is %04o", sys.geteuid(), directory, found.uid, found.mode & 4095)
+    end
+  end
 end
 
 --- A /proc that is not there.

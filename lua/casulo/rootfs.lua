@@ -18,7 +18,12 @@ local FILES = {
 local INSTALL = "install it with: apt-get install busybox-static"
 
 -- Raised without a position: the function that users call adds theirs.
-local function check(result, message) return result or error(tostring(message), 0) end
+local function check(result, message, errno)
+  if result then return result end
+  local words = errno and require "casulo.obstacles".line(require "casulo.shortages"({ errno = errno }, require "casulo.surroundings"))
+    or errno == sys.EACCES and "choose a place that the caller may write to"
+  error(words and ("%s (%s)"):format(message, words) or tostring(message), 0)
+end
 
 local function find_busybox()
   for directory in ((os.getenv "PATH" or "") .. ":/bin:/usr/bin"):gmatch "[^:]+" do
@@ -63,7 +68,8 @@ local function write_file(path, text, mode)
   local file <close> = check(sys.open(path, sys.O_WRONLY | sys.O_CREAT | sys.O_EXCL, 384))
   local position = 1
   while position <= #text do
-    position = position + check(sys.write(file, position == 1 and text or text:sub(position)))
+    local count, message, errno = sys.write(file, position == 1 and text or text:sub(position))
+    position = position + check(count, ("%s: %s"):format(path, message), errno)
   end
   check(sys.chmod(path, mode))
 end
@@ -103,7 +109,7 @@ local function make_parents(path)
     made = ("%s/%s"):format(made, part)
     local ok, message, errno = sys.mkdir(made, 493)
     if ok then check(sys.chmod(made, 493))
-    elseif errno ~= sys.EEXIST then error(message, 0) end
+    elseif errno ~= sys.EEXIST then check(nil, message, errno) end
   end
 end
 

@@ -98,7 +98,7 @@ local function open_directory(make)
   if errno == sys.ENOENT then
     if not make then return nil end
     local made, why, number = sys.mkdirat(parent, "casulo", 448)
-    if not made and number ~= sys.EEXIST then return nil, ("%s: %s"):format(path, why) end
+    if not made and number ~= sys.EEXIST then return nil, ("%s: %s"):format(path, why), number end
     fd, message = open_private(parent, "casulo", sys.O_NOFOLLOW)
   end
   if not fd then return nil, EXPECTED:format(path, sys.geteuid(), message) end
@@ -123,11 +123,11 @@ local function read_text(path)
 end
 
 local function write_text(path, text)
-  local fd <close>, message = sys.open(path, sys.O_WRONLY | sys.O_CREAT | sys.O_TRUNC | sys.O_NOFOLLOW, 384)
-  if not fd then return nil, message end
+  local fd <close>, message, number = sys.open(path, sys.O_WRONLY | sys.O_CREAT | sys.O_TRUNC | sys.O_NOFOLLOW, 384)
+  if not fd then return nil, message, number end
   while text ~= "" do
-    local count, why = uninterrupted(sys.write, fd, text)
-    if not count then return nil, why end
+    local count, why, errno = uninterrupted(sys.write, fd, text)
+    if not count then return nil, why, errno end
     text = text:sub(count + 1)
   end
   return true
@@ -136,11 +136,11 @@ end
 -- Only under the lock.
 function Directory:write(name, text)
   local unfinished = self.at .. UNFINISHED
-  local ok, message = write_text(unfinished, text)
-  if ok then ok, message = sys.rename(unfinished, self:file(name)) end
+  local ok, message, errno = write_text(unfinished, text)
+  if ok then ok, message, errno = sys.rename(unfinished, self:file(name)) end
   if ok then return true end
   sys.unlink(unfinished)
-  return nil, self:says(message)
+  return nil, self:says(message), errno
 end
 
 local function is_strings(value)
@@ -244,7 +244,8 @@ function Directory:is_free(name)
   if alive == false then return true end
   local taken = ("the name %q is taken"):format(name)
   if alive == nil then return nil, ("%s, and %s; if that is gone, remove %s/%s.json"):format(taken, why, self.path, name) end
-  return nil, (record.starting and "%s: PID %d is starting its container" or "%s: its container runs as PID %d"):format(taken, record.pid)
+  if record.starting then return nil, ("%s: PID %d is starting its container"):format(taken, record.pid) end
+  return nil, ("%s: its container runs as PID %d; casulo kill %s ends it"):format(taken, record.pid, name)
 end
 
 local Claim = {}
@@ -252,8 +253,8 @@ Claim.__index = Claim
 
 -- A directory under its lock.
 local function open_locked(make)
-  local directory, message = open_directory(make)
-  if not directory then return nil, message end
+  local directory, message, errno = open_directory(make)
+  if not directory then return nil, message, errno end
   local ok, why = directory:lock()
   if ok then return directory end
   directory:__close()
@@ -263,7 +264,7 @@ end
 --- Takes a name. The claim ends with this process or when it is released; also when a `<close>` scope is left before it is
 -- complete.
 -- @tparam string name see `check`
--- @treturn claim or nil and who has the name, or why names cannot be kept
+-- @treturn claim or nil, who has the name, or why names cannot be kept; and errno, where a call failed
 function state.claim(name)
   state.check(name, "name")
   local encoder, message = json()
@@ -271,12 +272,13 @@ function state.claim(name)
   local pid = sys.getpid()
   local record = { name = name, pid = pid, start_time = start_time(pid), seen_from = seen_from(), starting = true }
   if not record.start_time then return nil, UNREADABLE:format(pid) end
-  local directory <close>, why = open_locked(true)
-  if not directory then return nil, why end
+  local directory <close>, why, number = open_locked(true)
+  if not directory then return nil, why, number end
   local ok, taken = directory:is_free(name)
+  local errno
   local text = encoder.encode(record)
-  if ok then ok, taken = directory:write(name, text) end
-  if not ok then return nil, taken end
+  if ok then ok, taken, errno = directory:write(name, text) end
+  if not ok then return nil, taken, errno end
   return setmetatable({ name = name, text = text }, Claim)
 end
 
