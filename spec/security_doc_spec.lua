@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- doc/security.md names files and tests that are there, and for each threat at least one test.
+local doc_support = require "doc_support"
 local support = require "support"
 local sys = require "casulo".sys
 
@@ -10,25 +11,6 @@ local function exists(name)
     if sys.stat(directory .. name) then return true end
   end
   return false
-end
-
--- Each `name_spec` "test", "test" of a text, by calling a function with both.
-local function each_test(part, body)
-  for spec, position in part:gmatch "`([%w_]+_spec)`()" do
-    repeat
-      local test, after = part:match('^,?%s+"([^"]+)"()', position)
-      if test then body(spec, (test:gsub("%s+", " "))) end
-      position = after
-    until not position
-  end
-end
-
--- A name may be the first argument of whatever declares a test, or the beginning of one that is put together.
-local function declares(spec, test)
-  for _, directory in ipairs { "spec", "spec/cgroup" } do
-    local file = ("%s/%s.lua"):format(directory, spec)
-    if sys.stat(file) then return support.read_file(file):find(('("%s"'):format(test), 1, true) end
-  end
 end
 
 describe("doc/security.md", function()
@@ -44,8 +26,8 @@ describe("doc/security.md", function()
 
   it("names no test that is not there", function()
     local count = 0
-    each_test(text, function(spec, test)
-      assert.is_truthy(declares(spec, test), ('%s "%s"'):format(spec, test))
+    doc_support.each_test(text, function(spec, test)
+      assert.is_truthy(doc_support.declares(spec, test), ('%s "%s"'):format(spec, test))
       count = count + 1
     end)
     assert.is_true(count > 50, count)
@@ -57,7 +39,7 @@ describe("doc/security.md", function()
       local where, held = row:match "^|[^|]*|[^|]*|([^|]*)|([^|]*)|$"
       if where and not where:find "^ where" then
         local found = false
-        each_test(held, function() found = true end)
+        doc_support.each_test(held, function() found = true end)
         assert.is_true(found and where:find "`" ~= nil, row)
         rows = rows + 1
       end
