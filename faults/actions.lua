@@ -94,6 +94,8 @@ actions.host = whole(function()
 end)
 actions.ephemeral = run { rootfs = { base .. "/root", ephemeral = true, size = "4m" } }
 
+actions.cgroup = run { cgroup = true }
+
 -- A terminal, a gate, and descriptors by number.
 actions.create = function()
   local file <close> = assert(io.open "/dev/null")

@@ -10,7 +10,7 @@ local judge = {}
 local ALIASES = {
   clone3 = "clone", openat = "open scandir", newfstatat = "stat scandir", getdents64 = "scandir", ppoll = "poll", dup3 = "dup2",
   execveat = "fexecve", rt_sigaction = "signal", rt_sigprocmask = "sigprocmask", signalfd4 = "signalfd", wait4 = "waitpid",
-  prlimit64 = "getrlimit setrlimit",
+  prlimit64 = "getrlimit setrlimit", mkdirat = "mkdir",
 }
 -- Those that Lua's memory comes from.
 local MEMORY = { brk = true, mmap = true, mremap = true }

@@ -53,13 +53,26 @@ local function listing(path)
   return table.concat(names, " ")
 end
 
+-- The cgroups that callers in this PID namespace have made; the other workers have the same tree.
+local function cgroups()
+  local own = sys.readlink "/proc/self/ns/pid":match "%d+"
+  local left = {}
+  for _, place in ipairs { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" } do
+    for _, name in ipairs(sys.scandir(place) or {}) do
+      local path = ("%s/%s"):format(place, name)
+      if name:match "^casulo%-%d+%-(%d+)%-" == own then left[#left + 1] = ("%s: %s"):format(path, listing(path)) end
+    end
+  end
+  return table.concat(left, "\n")
+end
+
 -- Of the host all that a start could leave behind.
 local function host_state()
   local processes = {}
   for _, name in ipairs(sys.scandir "/proc") do
     if name:find "^%d+$" then processes[#processes + 1] = ("%s %s"):format(name, sys.readlink(("/proc/%s/exe"):format(name))) end
   end
-  local state = { read "/proc/self/mountinfo", table.concat(processes, "\n"), sys.gethostname() }
+  local state = { read "/proc/self/mountinfo", table.concat(processes, "\n"), sys.gethostname(), cgroups() }
   for path in ("/run /run/casulo /tmp /mnt /dev/shm"):gmatch "%S+" do state[#state + 1] = ("%s: %s"):format(path, listing(path)) end
   for _, uid in ipairs { 0, 61234 } do
     for _, name in ipairs { "", "root", "upper", "work", "runtime/casulo" } do

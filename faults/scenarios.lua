@@ -35,6 +35,6 @@ in_process({ ROOT, USER }, "kill close")
 by_command("list", "list", { beside = true })
 by_command("kill", "kill faults", { beside = true })
 in_process({ USER }, "load create ephemeral", { further = true })
-in_process({ ROOT }, "full exec-full exec-tty tty streams nested host exec-close timeout detach", { further = true })
+in_process({ ROOT }, "full cgroup exec-full exec-tty tty streams nested host exec-close timeout detach", { further = true })
 
 return list

@@ -52,7 +52,8 @@ local function words_of(path)
 end
 
 local function may_write(path)
-  local fd <close> = sys.open(path, sys.O_WRONLY) -- which changes nothing
+  local fd <close>, message, errno = sys.open(path, sys.O_WRONLY) -- which changes nothing
+  if not fd and not FORBIDDEN[errno] and errno ~= sys.ENOENT then error(message, 0) end
   return fd ~= nil
 end
 
@@ -79,14 +80,13 @@ end
 -- How a cgroup stands to the caller: "free", where it may make cgroups with limits; "busy": it has processes of its own, and the kernel lets
 -- none have those beside cgroups with limits, but for the first of all; "threaded"; "forbidden"; "missing".
 local function standing(path)
-  local found = sys.stat(path)
-  if not found or not sys.stat(path .. "/cgroup.procs") then return "missing" end
+  local found = look.stat(path)
+  if not found or not look.stat(path .. "/cgroup.procs") then return "missing" end
   if (found.uid ~= sys.geteuid() and sys.geteuid() ~= 0) or not may_write(path .. "/cgroup.procs")
     or not may_write(path .. "/cgroup.subtree_control") then return "forbidden" end
   local kind = words_of(path .. "/cgroup.type")
   if kind[1] and (kind[1] ~= "domain" or kind[2]) then return "threaded" end
-  local file <close> = kind[1] and io.open(path .. "/cgroup.procs")
-  return file and file:read(1) and "busy" or "free"
+  return kind[1] and (look.text(path .. "/cgroup.procs") or "") ~= "" and "busy" or "free"
 end
 
 -- Which controllers a cgroup lacks that one above it has: the nearest such one, by their names.
@@ -151,16 +151,21 @@ function cgroup.own(parent)
   return describe(own, busy or own.path, busy and "busy" or standing(own.path))
 end
 
+-- Descriptors that are closed where an error ends their scope, and are somebody else's where nothing does.
+local UNLESS_KEPT = { __close = function(opened, err)
+  for _, fd in ipairs(err ~= nil and opened or {}) do fd:close() end
+end }
+
 --- The cgroups of a process, as far as they are others than the caller's and the caller may put processes there.
 -- @tparam integer pid
--- @treturn {descriptor,...} the file cgroup.procs of each; `own`: which of them is that of version 2. nil, a message and errno where one
---   cannot be opened
+-- @treturn {descriptor,...} the file cgroup.procs of each, to be closed; where it is a `<close>` variable, an error that ends its scope does so;
+--   `own`: which of them is that of version 2. nil, a message and errno where one cannot be opened
 -- @see cgroups(7)
 function cgroup.open(pid)
   local own, paths = paths_of "self", paths_of(pid)
   if not own then return {} end -- a kernel without cgroups
   if not paths then return nil, ("/proc/%d/cgroup: the process has ended"):format(pid), sys.ESRCH end
-  local opened = {}
+  local opened <close> = setmetatable({}, UNLESS_KEPT)
   for controllers, path in pairs(paths) do
     local fd, message, errno
     if path ~= own[controllers] then fd, message, errno = open(controllers, path) end

@@ -210,7 +210,7 @@ local function look_at(target)
     local all = capabilities.all(target.host)
     target.own_rights.bounding, target.own_rights.permitted = all, all
   end
-  local cgroups, message, errno = cgroup.open(target.pid)
+  local cgroups <close>, message, errno = cgroup.open(target.pid)
   local lives = not has_ended(target) -- else what was read may be another process's
   local refused = target.cgroup and cgroups and out_of_reach(target, cgroups)
   if lives and cgroups and target.rights and not refused then

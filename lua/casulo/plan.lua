@@ -159,6 +159,17 @@ local function protected(body)
   return nil, tostring(returned[2]), 0
 end
 
+-- A step for an error to tell of: with the texts that its refs stand for, which say more than their names.
+local function with_texts(step, values)
+  local told, has_texts = {}, false
+  for key, value in pairs(step) do
+    local text = type(value) == "table" and value.ref and values[value.ref]
+    told[key] = type(text) == "string" and text or value
+    has_texts = has_texts or told[key] ~= value
+  end
+  return has_texts and told or step
+end
+
 local function call(step, sys, values)
   local name, count = step[1], plan.arity(step)
   local result, message, errno = protected(function()
@@ -169,7 +180,7 @@ local function call(step, sys, values)
   end)
   if result == nil then
     if tolerates(step, errno) then return true end
-    return nil, { step = step, message = message, errno = errno }
+    return nil, { step = with_texts(step, values), message = message, errno = errno }
   end
   if step.expect and (result == true and 0 or result) ~= step.expect then
     return nil, { step = step, message = ("%s: returned %s"):format(name, tostring(result)), errno = 0 }
