@@ -20,7 +20,10 @@ local function add(group, spec, text, ending)
   group.passed = group.passed + (passed or 0)
   group.failed = group.failed + (failed or 0) + (ended_well and 0 or 1)
   group.skipped = group.skipped + (skipped or 0)
-  for reason in text:gmatch "%f[^\n\0]pending: [^\n]*\n  ([^\n]*)" do group.reasons[reason] = (group.reasons[reason] or 0) + 1 end
+  for reason in text:gmatch "%f[^\n\0]pending: [^\n]*\n  ([^\n]*)" do
+    reason = reason:gsub("^spec/[^ ]+:%d+: ", "")
+    group.reasons[reason] = (group.reasons[reason] or 0) + 1
+  end
   for problem in text:gmatch "%f[^\n\0]%u+: [^\n]*\n  [^\n]*" do group.problems[#group.problems + 1] = ("%s: %s"):format(spec, problem) end
   if not ended_well then group.problems[#group.problems + 1] = ("%s: it ended with %s"):format(spec, ending) end
 end
