@@ -3,6 +3,8 @@
 #   make            build
 #   sudo make demo  a container to look at
 #   sudo make test  the whole suite
+#   sudo make test-cgroup   what wants the controllers of cgroup v2: here where they are, else in a throw-away machine
+#   sudo make test-kernels  the suite in such machines, by KERNELS="6.1 6.12 newest", as root and as a user: hours (ONLY=text: those specs; JOBS=2)
 #   sudo make bench what containers cost, beside other tools (QUICK=1: in short; ONLY=text: the sections with it in their name)
 #   sudo make mutate  each protective step taken out in turn, and the test that notices (ONLY=text: those with it in their name)
 #   sudo make soak  callers killed at random moments, and load, thousands of times (QUICK=1: in short; ONLY=text: those with it in their name)
@@ -17,6 +19,7 @@ LUA = lua5.4
 LUA_CFLAGS = $(shell pkg-config --cflags lua5.4 2>/dev/null || echo -I/usr/include/lua5.4)
 PREFIX = /usr/local
 JOBS = 2
+KERNELS = 6.1 6.12 newest
 CFLAGS = -O2 -g
 WARNINGS = -Wall -Wextra -Werror
 SHARED = $(CFLAGS) $(WARNINGS) -fPIC -shared -fvisibility=hidden $(LUA_CFLAGS)
@@ -29,6 +32,7 @@ BUSTED = $(LUA) /usr/bin/busted
 
 NEEDED = gcc make pkg-config lua5.4 liblua5.4-dev lua-dkjson busybox-static
 NEEDED_BY_TESTS = lua-busted luarocks strace iproute2 uidmap lua-luv lua-cqueues libseccomp-dev
+NEEDED_BY_MACHINES = qemu-system-x86 xz-utils debian-archive-keyring
 MEASURED_BY_BENCH = hyperfine bubblewrap crun runc gnuplot-nox
 NEEDED_BY_LINT = lua-check clang clang-tidy libclang-rt-14-dev valgrind
 
@@ -73,6 +77,9 @@ packages:
 test-packages:
 	$(call install_packages,$(NEEDED) $(NEEDED_BY_TESTS))
 
+machine-packages:
+	$(call install_packages,$(NEEDED) $(NEEDED_BY_TESTS) $(NEEDED_BY_MACHINES))
+
 lint-packages:
 	$(call install_packages,$(NEEDED) $(NEEDED_BY_TESTS) $(NEEDED_BY_LINT))
 
@@ -96,6 +103,16 @@ test: test-packages
 	@$(MAKE) -s all
 	$(give_back)
 	@eval "$$($(MAKE) -s env)" && $(BUSTED)
+
+test-cgroup: machine-packages
+	@$(MAKE) -s all
+	$(give_back)
+	@eval "$$($(MAKE) -s env)" && bash spec/kernels/cgroup.sh
+
+test-kernels: machine-packages
+	@$(MAKE) -s all
+	$(give_back)
+	@bash spec/kernels/run.sh $(JOBS) "$(KERNELS)" "$(ONLY)"
 
 lint: lint-packages build/casulo-init build/bench/filter.h
 	@sh src/lint.sh "$(LUA_CFLAGS)"
@@ -166,4 +183,4 @@ uninstall:
 clean:
 	rm -rf build doc/api casulo src/*.o
 
-.PHONY: all packages test-packages lint-packages bench-packages demo test bench mutate faults lint sanitize filters doc env install uninstall clean
+.PHONY: all packages test-packages machine-packages lint-packages bench-packages demo test test-cgroup test-kernels bench mutate faults lint sanitize filters doc env install uninstall clean

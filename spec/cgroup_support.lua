@@ -11,16 +11,19 @@ local cgroup_support = {}
 
 local CONTROLLERS = { "cpu", "cpuset", "io", "memory", "pids" }
 
---- Whether limits can be set here; else the test is pending, for that reason.
-function cgroup_support.has_controllers()
+--- The first controller that the tests want and this host lacks, or nil.
+function cgroup_support.missing()
   local own = cgroup.own()
   for _, name in ipairs(CONTROLLERS) do
-    if own.stands ~= "free" or not own.has[name] then
-      support.cannot_run(("this host has no controller %s in cgroups of version 2; a run in a machine that has covers it"):format(name))
-      return false
-    end
+    if own.stands ~= "free" or not own.has[name] then return name end
   end
-  return true
+end
+
+--- Whether limits can be set here; else the test is pending, for that reason.
+function cgroup_support.has_controllers()
+  local missing = cgroup_support.missing()
+  if not missing then return true end
+  support.cannot_run(("this host has no controller %s in cgroups of version 2; a run in a machine that has covers it"):format(missing))
 end
 
 --- The cgroups below one, a path a line.

@@ -247,14 +247,8 @@ describe("a container in which a command is started", function()
 
   it("may be frozen", function()
     if not support.needs_root() then return end
-    local directory
-    for line in io.lines "/proc/self/mountinfo" do
-      directory = directory or line:match "^%d+ %d+ %S+ / (%S+) .- %- cgroup2 "
-    end
-    if not directory then return support.cannot_run "no cgroups of version 2 are mounted" end
-    directory = ("%s/casulo-spec-%d"):format(directory, sys.getpid())
-    assert(sys.mkdir(directory, 493))
-    do
+    require "exec_support".with_cgroups("cgroup2", function(made)
+      local directory = made[1]
       local p <close> = start(support.rootfs(), FOREVER)
       support.write_file(directory .. "/cgroup.procs", tostring(p.pid))
       local q <close> = assert(p:exec { command = FOREVER })
@@ -270,7 +264,6 @@ describe("a container in which a command is started", function()
         return support.host_state().children == tostring(p.pid)
       end)
       sys.prctl(sys.PR_SET_CHILD_SUBREAPER, 0)
-    end
-    support.eventually(function() return sys.rmdir(directory) end, "the cgroup is empty")
+    end)
   end)
 end)

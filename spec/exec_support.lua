@@ -15,6 +15,26 @@ end
 
 local function sh(script) return { "/bin/sh", "-c", script } end
 
+-- Calls a function with the paths of new cgroups, one in each hierarchy that is mounted as such a file system, without cpuset's. They are
+-- gone afterwards, whatever it does; so is what a run that was killed has left, which had the same PID in a PID namespace of its own.
+local function with_cgroups(fstype, body)
+  local made = {}
+  for line in io.lines "/proc/self/mountinfo" do
+    local place, options = line:match("^%d+ %d+ %S+ / (%S+) .- %- " .. fstype .. " %S+ (%S+)")
+    if place and not options:find "cpuset" then made[#made + 1] = ("%s/casulo-spec-%d"):format(place, sys.getpid()) end
+  end
+  if not made[1] then return support.cannot_run "no such cgroups are mounted" end
+  for _, directory in ipairs(made) do
+    sys.rmdir(directory)
+    assert(sys.mkdir(directory, 493))
+  end
+  local ok, message = pcall(body, made)
+  for _, directory in ipairs(made) do
+    support.eventually(function() return sys.rmdir(directory) end, directory .. " is empty")
+  end
+  if not ok then error(message, 0) end
+end
+
 local function read_or_nil(path)
   local file <close> = io.open(path)
   return file and file:read "a"
@@ -82,4 +102,5 @@ local CONTAINERS = {
 return {
   FOREVER = FOREVER, ALL = ALL, CONTAINERS = CONTAINERS, box = box, sh = sh, command_of = command_of, status = status,
   file_at = file_at, facts = facts, descriptors = descriptors, is_gone = is_gone, inside = inside, children = children,
+  with_cgroups = with_cgroups,
 }

@@ -213,9 +213,9 @@ end
 --- The inode of a namespace of a process, as /proc shows it.
 function support.namespace(pid, kind) return sys.readlink(("/proc/%s/ns/%s"):format(pid, kind)) end
 
---- Waits until a condition holds; fails after ten seconds.
+--- Waits until a condition holds; fails after thirty seconds.
 function support.eventually(condition, what)
-  local deadline = sys.clock_gettime(sys.CLOCK_MONOTONIC) + 10
+  local deadline = sys.clock_gettime(sys.CLOCK_MONOTONIC) + 30
   repeat
     local value = condition()
     if value then return value end

@@ -70,15 +70,15 @@ describe("limits", function()
     for _, share in ipairs { 0.1, 0.25 } do
       local p <close> = assert(box("while :; do :; done", { cpu = share }):start())
       pause(0.3) -- past the start, into whole periods
-      local got
-      for _ = 1, 3 do -- the host of a virtual machine may keep its processor from all of us for a while: that can only be less
+      local got, is_right
+      for _ = 1, 5 do -- the host of a virtual machine may keep its processor from all for a while, which is nobody's time, or counts as the loop's
         local from, before = now(), p:stats().cpu.usage
         pause(2)
         got = (p:stats().cpu.usage - before) / (now() - from)
-        assert.is_true(got <= share * 1.1, ("%g of a processor in place of %g"):format(got, share))
-        if got >= share * 0.9 then break end
+        is_right = math.abs(got - share) <= share * 0.1
+        if is_right then break end
       end
-      assert.is_true(got >= share * 0.9, ("%g of a processor in place of %g"):format(got, share))
+      assert.is_true(is_right, ("%g of a processor in place of %g"):format(got, share))
       local cpu = p:stats().cpu
       assert.is_true(cpu.throttled > 0 and cpu.throttled_periods > 0 and cpu.periods >= cpu.throttled_periods)
     end

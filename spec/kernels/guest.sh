@@ -1,0 +1,36 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Runs specs in a throw-away machine, in a copy of the working directory. As root. Usage: guest.sh root|user SECONDS SPEC…
+# Each is one run of busted, which is killed after so many seconds; a line "== SPEC: STATUS after N s" follows what it prints.
+set -eu
+identity=$1 seconds=$2
+shift 2
+user=61235 # an id that no account has
+
+# The root file system of the machine is an overlay, which an overlay cannot have for its upper layer, and which maps no owners.
+mount -t tmpfs -o mode=755 tmpfs /srv
+mkdir /srv/casulo
+find . -mindepth 1 -maxdepth 1 ! -name .git -exec cp -r {} /srv/casulo/ \;
+cd /srv/casulo
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+eval "$(make -s env)"
+unset XDG_RUNTIME_DIR
+
+as=()
+if [ "$identity" = user ]; then
+  as=(setpriv --reuid=$user --regid=$user --clear-groups env HOME=/tmp)
+  chown -R $user:$user /srv/casulo
+  delegated=/sys/fs/cgroup/user
+  mkdir -p $delegated/shell
+  for place in $delegated $delegated/shell; do chown $user:$user $place $place/cgroup.{procs,threads,subtree_control}; done
+  echo $$ >$delegated/shell/cgroup.procs
+fi
+failed=0
+for spec; do
+  begin=$SECONDS status=0
+  timeout -s KILL "$seconds" "${as[@]}" lua5.4 /usr/bin/busted "$spec" </dev/null >/srv/log 2>&1 || status=$?
+  cat /srv/log
+  echo "== $spec: $status after $((SECONDS - begin)) s"
+  [ $status = 0 ] || failed=1
+done
+exit $failed
