@@ -248,6 +248,7 @@ end
 -- @tparam table host
 -- @treturn ?table nil where it can
 function obstacles.cgroup(own, parent, host)
+  if obstacles.is_old(host) then return obstacles.missing(nil, host) end -- which no other cure would help
   if own.layout == nil then return obstacle("mount -t cgroup2 cgroup2 /sys/fs/cgroup", "no cgroups are mounted") end
   if own.layout == "1" then return obstacle(VERSION_2, "cgroups are those of version 1, and limits need version 2") end
   if not own.path then return obstacle(nil, "the caller's cgroup is out of sight") end

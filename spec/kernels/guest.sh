@@ -8,10 +8,10 @@ shift 2
 user=61235 # an id that no account has
 
 # The root file system of the machine is an overlay, which an overlay cannot have for its upper layer, and which maps no owners.
-mount -t tmpfs -o mode=755 tmpfs /srv
-mkdir /srv/casulo
-find . -mindepth 1 -maxdepth 1 ! -name .git -exec cp -r {} /srv/casulo/ \;
-cd /srv/casulo
+mount -t tmpfs -o mode=755 tmpfs /opt
+mkdir /opt/casulo
+find . -mindepth 1 -maxdepth 1 ! -name .git -exec cp -r {} /opt/casulo/ \;
+cd /opt/casulo
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 eval "$(make -s env)"
 unset XDG_RUNTIME_DIR
@@ -19,17 +19,18 @@ unset XDG_RUNTIME_DIR
 as=()
 if [ "$identity" = user ]; then
   as=(setpriv --reuid=$user --regid=$user --clear-groups env HOME=/tmp)
-  chown -R $user:$user /srv/casulo
+  chown -R $user:$user /opt/casulo
   delegated=/sys/fs/cgroup/user
   mkdir -p $delegated/shell
   for place in $delegated $delegated/shell; do chown $user:$user $place $place/cgroup.{procs,threads,subtree_control}; done
   echo $$ >$delegated/shell/cgroup.procs
 fi
+echo "== Linux $(uname -r)"
 failed=0
 for spec; do
   begin=$SECONDS status=0
-  timeout -s KILL "$seconds" "${as[@]}" lua5.4 /usr/bin/busted "$spec" </dev/null >/srv/log 2>&1 || status=$?
-  cat /srv/log
+  timeout -s KILL "$seconds" "${as[@]}" lua5.4 /usr/bin/busted "$spec" </dev/null >/opt/log 2>&1 || status=$?
+  cat /opt/log
   echo "== $spec: $status after $((SECONDS - begin)) s"
   [ $status = 0 ] || failed=1
 done

@@ -12,7 +12,7 @@ describe("on an old kernel", function()
   support.each_identity("the library says which one it needs", function()
     support.leaves_nothing(function()
       local plain = casulo.container { rootfs = support.rootfs() }
-      for _, box in ipairs { plain, plain:with { init = true } } do
+      for _, box in ipairs { plain, plain:with { init = true }, plain:with { limits = { pids = 10 } } } do
         local p, err = box:start()
         assert.is_nil(p)
         assert.are.equal("setup", err.kind)

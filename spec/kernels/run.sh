@@ -10,16 +10,16 @@ logs=build/kernels
 rm -rf "$logs"
 mkdir -p "$logs"
 
-mapfile -t specs < <(printf '%s\n' spec/*_spec.lua spec/cgroup/*_spec.lua | grep -E -- "$text")
-[ ${#specs[@]} -gt 0 ] || { echo "kernels: no spec has $text in its name" >&2; exit 2; }
+matching() { grep -E -- "$text" || true; }
 {
-  [ -n "$text" ] || echo 5.10 root spec/kernels/old_spec.lua
+  echo spec/kernels/old_spec.lua | matching | xargs -r echo 5.10 root
   for kernel in $kernels; do
     for identity in root user; do
-      printf '%s\n' "${specs[@]}" | xargs -n $together echo "$kernel" $identity
+      printf '%s\n' spec/*_spec.lua spec/cgroup/*_spec.lua | matching | xargs -r -n $together echo "$kernel" $identity
     done
   done
 } | awk '{ print NR, $0 }' >"$logs/list"
+[ -s "$logs/list" ] || { echo "kernels: no spec has $text in its name" >&2; exit 2; }
 
 # One line of the list: a number, by which its log is called, the kernel, the identity, the specs.
 machine() {
@@ -27,7 +27,7 @@ machine() {
   shift 3
   spec/vm-run --kernel "$kernel" --timeout $(($# * seconds + 120)) \
     bash spec/kernels/guest.sh "$identity" "$seconds" "$@" </dev/null >"$logs/$number" 2>&1 || true
-  grep '^== ' "$logs/$number" | sed "s/^==/$kernel, $identity:/" || true
+  grep '^== .*:' "$logs/$number" | sed "s/^==/$kernel, $identity:/" || true
 }
 export -f machine
 export logs seconds

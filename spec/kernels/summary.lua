@@ -33,6 +33,7 @@ for line in io.lines(directory .. "/list") do
   local group = group_of(kernel .. ", " .. identity)
   local file <close> = assert(io.open(("%s/%s"):format(directory, number)))
   local text = file:read "a"
+  group.release = group.release or text:match "%f[^\n\0]== Linux (%S+)\n"
   local begin = 1
   for spec in specs:gmatch "%S+" do
     local first, last, ending = text:find(("== %s: ([^\n]*)\n"):format(spec:gsub("%p", "%%%0")), begin)
@@ -45,7 +46,7 @@ local sum = { passed = 0, failed = 0, skipped = 0 }
 local COUNTS = "%d passed, %d failed, %d skipped"
 for _, name in ipairs(order) do
   local group = groups[name]
-  print(("%s: %s"):format(name, COUNTS:format(group.passed, group.failed, group.skipped)))
+  print(("%s (%s): %s"):format(name, group.release or "did not start", COUNTS:format(group.passed, group.failed, group.skipped)))
   for _, problem in ipairs(group.problems) do print("  " .. problem) end
   local reasons = {}
   for reason, count in pairs(group.reasons) do reasons[#reasons + 1] = ("  %d pending: %s"):format(count, reason) end
