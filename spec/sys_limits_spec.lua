@@ -100,6 +100,9 @@ describe("landlock", function()
     raises("argument 3: field allowed_access: expected an integer", sys.program, step(BENEATH, { parent_fd = 0 }, 0))
     raises("argument 3: expected a descriptor", sys.program, step(BENEATH, { allowed_access = 1 }, 0))
     raises("argument 3: ref needs a name", sys.program, step(BENEATH, { allowed_access = 1, parent_fd = { ref = 1 } }, 0))
+    for _, rule in ipairs { { PORT, { allowed_access = 1, parent_fd = 0 } }, { BENEATH, ("x"):rep(16) }, { { ref = "type" }, ("x"):rep(16) } } do
+      raises("argument 3: not the structure of this type of rule", sys.program, step(rule[1], rule[2], 0))
+    end
     raises("argument 4: expected an integer", sys.program, step(BENEATH, { allowed_access = 1, parent_fd = 0 }))
   end)
 end)

@@ -47,7 +47,8 @@ static void check_options(lua_State *L, bool is_program) {
   if (lua_isnoneornil(L, OPTIONS)) return;
   luaL_checktype(L, OPTIONS, LUA_TTABLE);
   for (lua_pushnil(L); lua_next(L, OPTIONS); lua_pop(L, 1)) {
-    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+    const char *name;
+    if (string_of(L, -2, &name)) name = "";
     bool fits = strcmp(name, known[0]) == 0;
     for (int i = is_program ? 1 : 3; i <= (is_program ? 2 : 3); i++) fits = fits || strcmp(name, known[i]) == 0;
     if (!fits) luaL_argerror(L, OPTIONS, lua_pushfstring(L, "unknown option \"%s\"", name));
@@ -141,14 +142,16 @@ static int push_unbegun(lua_State *L, const struct start *s, int *pidfd) {
 static int clone_program(lua_State *L, unsigned long long flags) {
   struct packed *packed = luaL_checkudata(L, BODY, PROGRAM);
   int *descriptor = descriptor_new(L), pidfd = -1;
+  struct start s = { .program = &packed->program, .child = { .flags = flags, .pidfd = (uintptr_t)&pidfd } };
   bool has_values = option(L, "values") != LUA_TNIL;
-  if (has_values) luaL_argexpected(L, lua_istable(L, -1), OPTIONS, "table for values");
-  program_bind(L, BODY, has_values ? lua_gettop(L) : 0);
-  struct start s = { .program = &packed->program, .needed = packed->needed, .child = { .flags = flags, .pidfd = (uintptr_t)&pidfd } };
+  int values = has_values ? lua_gettop(L) : 0, status = LUA_OK;
+  if (has_values) luaL_argexpected(L, lua_istable(L, values), OPTIONS, "table for values");
   set_cgroup(L, &s.child);
-  int status = LUA_OK;
-  if (option(L, "born") == LUA_TNIL) share_start(&s);
-  else status = start_after_birth(L, &s);
+  bool has_born = option(L, "born") != LUA_TNIL;
+  program_bind(L, BODY, values); /* the last: a metamethod of the options may have started this program, too */
+  s.needed = packed->needed;
+  if (has_born) status = start_after_birth(L, &s);
+  else share_start(&s);
   if (s.pid && (flags & CLONE_PIDFD)) *descriptor = pidfd;
   if (status != LUA_OK) return lua_error(L);
   if (!s.pid) return push_no_child(L, &s);
@@ -164,12 +167,34 @@ static int error_text(lua_State *L) {
   return 1;
 }
 
+/* os.exit in the copy. Lua's own runs what the caller's process does at its exit and, with `true`, the caller's finalizers and
+ * <close> variables. */
+static int exit_copy(lua_State *L) {
+  int status = lua_isboolean(L, 1) ? !lua_toboolean(L, 1) : (int)luaL_optinteger(L, 1, 0);
+  fflush(NULL);
+  _exit(status);
+}
+
+static int call_body(lua_State *L) {
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  lua_pushliteral(L, "os");
+  if (lua_rawget(L, -2) == LUA_TTABLE) {
+    lua_pushliteral(L, "exit");
+    lua_pushcfunction(L, exit_copy);
+    lua_rawset(L, -3);
+  }
+  lua_settop(L, 1);
+  lua_call(L, 0, 1);
+  return 1;
+}
+
 /* In the child: whatever the function does, it ends here. */
 static _Noreturn void run_function(lua_State *L) {
   lua_settop(L, BODY);
   lua_pushcfunction(L, error_text);
-  lua_insert(L, BODY);
-  int status = lua_pcall(L, 0, 1, BODY), is_integer = 1;
+  lua_pushcfunction(L, call_body);
+  lua_rotate(L, BODY, -1); /* the body is its argument */
+  int status = lua_pcall(L, 1, 1, BODY), is_integer = 1;
   lua_Integer code = 1;
   if (status == LUA_OK && lua_type(L, -1) == LUA_TNUMBER) code = lua_tointegerx(L, -1, &is_integer);
   else if (status == LUA_OK) code = !(lua_isnil(L, -1) || lua_toboolean(L, -1));
@@ -203,7 +228,8 @@ static int clone_function(lua_State *L, unsigned long long flags) {
 /*** Starts a child.
 It walks a program, sharing the caller's memory until it executes or ends: a start costs the same however much memory the
 caller has. Or it runs a function in a copy of the caller, and ends as the function does: with what it returns for a status (0
-where it returns nothing), or with 1 and a message on standard error where it raises.
+where it returns nothing), or with 1 and a message on standard error where it raises. In the copy os.exit runs nothing of the caller's
+either: no finalizer, no <close> variable, nothing that is registered for its exit.
 @function clone
 @tparam integer flags CLONE_NEW…, CLONE_PIDFD. For a program, CLONE_FILES: the child has of the caller's descriptors those up to the highest
 that the steps and the inputs name, so that a start costs the same however many the caller has; it shares the table of them until

@@ -93,7 +93,7 @@ static int sys_getgroups(lua_State *L) {
   int count = getgroups(0, NULL), err = errno;
   if (count == -1) return sys_failure(L, err, "getgroups");
   gid_t *gids = lua_newuserdatauv(L, ((size_t)count + 1) * sizeof *gids, 0);
-  count = getgroups(count, gids);
+  count = getgroups(count + 1, gids); /* room for none would ask for their number again */
   err = errno;
   if (count == -1) return sys_failure(L, err, "getgroups");
   lua_createtable(L, count, 0);

@@ -4,6 +4,7 @@
 #include <sys/ioctl.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <string.h>
 
@@ -32,6 +33,7 @@ const struct ioctl_request *ioctl_request(unsigned number) {
 
 static int request_with_integer(lua_State *L, int fd, const struct ioctl_request *request) {
   int value = arg_int(L, 3), *descriptor = request->opens ? descriptor_new(L) : NULL;
+  if (descriptor) value |= O_CLOEXEC;
   int result = ioctl(fd, request->number, (long)value), err = errno;
   if (descriptor) return sys_descriptor(L, descriptor, result, err, "ioctl %d", fd);
   return sys_integer(L, result, err, "ioctl %d", fd);

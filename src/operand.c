@@ -184,13 +184,15 @@ static void pack_filter(lua_State *L, struct packing *p) {
 
 /* The rights below a path, with the descriptor that stands for it, as a table; what else there is, as a string. */
 static void pack_rule(lua_State *L, struct packing *p) {
-  if (lua_type(L, -1) == LUA_TSTRING) {
+  bool is_beneath = p->op.arg[1] == LANDLOCK_RULE_PATH_BENEATH, is_string = lua_type(L, -1) == LUA_TSTRING;
+  if (!is_string && !lua_istable(L, -1)) wrong_step(L, p, "expected a string, or { allowed_access = …, parent_fd = … }");
+  if (p->op.from[1] || is_beneath == is_string) wrong_step(L, p, "not the structure of this type of rule"); /* they differ in size */
+  if (is_string) {
     pack_structure(L, p, LANDLOCK_NET_PORT_ATTR);
     return;
   }
   struct landlock_path_beneath_attr rule = { .parent_fd = -1 }, *kept;
   lua_Integer allowed = 0;
-  if (lua_type(L, -1) != LUA_TTABLE) wrong_step(L, p, "expected a string, or { allowed_access = …, parent_fd = … }");
   raw_field(L, -1, "allowed_access");
   if (integer_of(L, lua_gettop(L), 0, INT64_MAX, &allowed)) wrong_step(L, p, "field allowed_access: expected an integer");
   rule.allowed_access = (uint64_t)allowed;

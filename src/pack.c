@@ -155,8 +155,10 @@ static const struct call *find_call(const char *name) {
 
 void pack_step(lua_State *L, struct packing *p, int step) {
   if (lua_type(L, step) != LUA_TTABLE) luaL_error(L, "program: step %d: expected a table", p->step);
-  if (lua_rawgeti(L, step, 1) != LUA_TSTRING) luaL_error(L, "program: step %d: expected the name of a call first", p->step);
-  p->call = find_call(lua_tostring(L, -1));
+  const char *name;
+  lua_rawgeti(L, step, 1);
+  if (string_of(L, -1, &name)) luaL_error(L, "program: step %d: expected the name of a call first", p->step);
+  p->call = find_call(name);
   if (!p->call) {
     luaL_error(L, "program: step %d: %s is no call of a program", p->step, lua_tostring(L, -1));
     return;

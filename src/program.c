@@ -78,7 +78,7 @@ static int sys_program(lua_State *L) {
   return 1;
 }
 
-/* Gives the inputs their values, from the table at an index (0: there is none). */
+/* Gives the inputs their values, from the table at an index (0: there is none). Runs no code of the caller's. */
 void program_bind(lua_State *L, int program_index, int values_index) {
   struct packed *packed = lua_touserdata(L, program_index);
   if (packed->busy) luaL_error(L, "clone: this program is being started already");
@@ -88,12 +88,11 @@ void program_bind(lua_State *L, int program_index, int values_index) {
   if (packed->inputs == 0) return;
   lua_getiuservalue(L, program_index, 1);
   for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
-    int value = (int)lua_tointeger(L, -1), fd;
+    int value = (int)lua_tointeger(L, -1), fd = -1;
     if (value <= packed->program.count) continue;
     const char *name = lua_tostring(L, -2);
-    if (values_index) lua_getfield(L, values_index, name);
-    else lua_pushnil(L);
-    if (!fd_of(L, -1, &fd)) luaL_error(L, "clone: no value for ref \"%s\"", name);
+    lua_pushvalue(L, -2);
+    if (!values_index || (lua_rawget(L, values_index), !fd_of(L, -1, &fd))) luaL_error(L, "clone: no value for ref \"%s\"", name);
     packed->program.value[value - 1] = fd;
     if (fd >= 0 && (unsigned)fd >= packed->needed) packed->needed = (unsigned)fd + 1;
     lua_pop(L, 1);

@@ -20,7 +20,7 @@ static int sys_sigprocmask(lua_State *L) {
   sigset_t set, old;
   int changes = !lua_isnoneornil(L, 2);
   if (changes) arg_signals(L, 2, &set);
-  lua_newtable(L);
+  lua_createtable(L, SIGRTMAX, 0); /* once the mask is another, nothing may fail */
   int result = sigprocmask(how, changes ? &set : NULL, &old), err = errno;
   if (result == -1) return sys_failure(L, err, "sigprocmask");
   lua_Integer count = 0;

@@ -96,7 +96,8 @@ static int sys_recvmsg(lua_State *L) {
   luaL_Buffer buffer;
   union control control;
   struct msghdr message = {
-    .msg_iov = &bytes, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control,
+    .msg_iov = &bytes, .msg_iovlen = 1, .msg_control = &control,
+    .msg_controllen = CMSG_LEN(sizeof *descriptor), /* CMSG_SPACE has room for a second one, which nobody would close */
   };
   descriptor = descriptor_new(L);
   bytes.iov_base = luaL_buffinitsize(L, &buffer, bytes.iov_len);

@@ -16,6 +16,9 @@ function check.shown(value)
   return tostring(value)
 end
 
+-- A name as it is, anything else as `shown`.
+function check.word(value) return type(value) == "string" and #value <= MOST and value:find "^[%w_]+$" and value or check.shown(value) end
+
 function check.wrong(path, expected, value)
   error(("%s: expected %s, got %s"):format(path, expected, check.shown(value)), 0)
 end

@@ -65,8 +65,8 @@ local function signal_of(value, call)
     local name = value:gsub("^SIG", "")
     number = name:find "^%u[%u%d]+$" and sys["SIG" .. name]
   end
-  if math.type(number) == "integer" then return number end
-  error(("%s: unknown signal %s"):format(call, tostring(value)), 3)
+  if math.type(number) == "integer" and number >= -1 << 31 and number < 1 << 31 then return number end
+  error(("%s: unknown signal %s"):format(call, require "casulo.check".word(value)), 3)
 end
 
 local function has_ended(self)
@@ -245,7 +245,7 @@ end
 function handle.patience(seconds, call)
   if seconds == nil then return nil end
   if type(seconds) ~= "number" or seconds ~= seconds then
-    error(("%s: expected seconds, got %s"):format(call, tostring(seconds)), 3)
+    error(("%s: expected seconds, got %s"):format(call, require "casulo.check".word(seconds)), 3)
   end
   return now() + seconds
 end
@@ -332,6 +332,6 @@ function Process:close()
 end
 
 Process.__close = Process.close
-Process.__gc = Process.close
+Process.__gc = require "casulo.finalizer"(Process, Process.close)
 
 return handle

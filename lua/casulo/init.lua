@@ -6,10 +6,10 @@
 -- @module casulo
 
 for _, name in ipairs {
-  "calls", "cgroup", "control", "default_filter", "descriptors", "exec", "explain", "failure", "filter", "handle", "handover", "hint", "host_tree",
-  "idmap", "joiner", "landlock_fields", "limit_fields", "mount_fields", "nearest", "obstacles", "own_cgroup", "placement", "policy", "process",
-  "record", "recipes.limits", "recipes.overlay", "recipes.scratch", "rlimit_fields", "root_fields", "state", "streams", "surroundings",
-  "syscalls", "trials",
+  "calls", "cgroup", "control", "default_filter", "descriptors", "exec", "explain", "failure", "filter", "finalizer", "handle", "handover",
+  "hint", "host_tree", "idmap", "joiner", "landlock_fields", "limit_fields", "living", "mount_fields", "nearest", "obstacles", "own_cgroup",
+  "placement", "policy", "process", "recipes.limits", "recipes.overlay", "recipes.scratch", "record", "rlimit_fields", "root_fields", "state",
+  "streams", "surroundings", "syscalls", "trials",
 } do require("casulo." .. name) end
 
 local recipes = require "casulo.recipes"

@@ -9,7 +9,8 @@ local sys = require "casulo.sys"
 local look = {}
 
 -- ESRCH: of a process that has ended.
-local IS_NONE = { [sys.ENOENT] = true, [sys.ENOTDIR] = true, [sys.EACCES] = true, [sys.ELOOP] = true, [sys.ESRCH] = true }
+local IS_NONE = { [sys.ENOENT] = true, [sys.ENOTDIR] = true, [sys.EACCES] = true, [sys.ELOOP] = true, [sys.ESRCH] = true,
+  [sys.ENAMETOOLONG] = true }
 
 -- The result of a call, or nil where that says that there is none.
 local function found(result, message, errno)

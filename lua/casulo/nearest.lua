@@ -3,6 +3,8 @@
 --- The known name that a mistyped one was probably meant to be.
 -- @module casulo.nearest
 
+local LONGEST = 64 -- far longer than any known name; it would take long to see that
+
 -- Levenshtein's distance, with one row of the matrix.
 local function distance(a, b)
   local row = {}
@@ -38,6 +40,7 @@ local function limit(candidate) return math.max(2, #candidate // 2) end
 -- @treturn ?string nil where none is near
 return function(name, known)
   local best, least
+  if #name > LONGEST then return nil end
   name = name:lower()
   for candidate in pairs(known) do
     local lower = candidate:lower()

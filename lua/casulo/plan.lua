@@ -27,14 +27,14 @@ local plan = {}
 local Plan = {}
 Plan.__index = Plan
 
-local FIELDS = { as = true, why = true, tolerate = true, expect = true, undo = true, phase = true, alike = true }
+local FIELDS = { as = "string", why = "string", tolerate = "table", expect = "integer", undo = "table", phase = "string", alike = "boolean" }
 local PHASES = { before = true, born = true, child = true, init = true, command = true, after = true }
 
 --- The result of an earlier step, or a value that is known only when the plan runs.
 -- @tparam string name what the step says in `as`
 -- @treturn table an argument for a step
 function plan.ref(name)
-  assert(type(name) == "string", "ref: expected a name")
+  if type(name) ~= "string" then error("ref: expected a name", 2) end
   return { ref = name }
 end
 
@@ -50,31 +50,34 @@ function plan.arity(step)
 end
 
 local function check_step(step, position)
-  for key in pairs(step) do
-    if math.type(key) ~= "integer" and not FIELDS[key] then
-      error(("plan: step %d (%s): unknown field %s"):format(position, step[1], key), 0)
-    end
+  local function wrong(what) error(("plan: step %d (%s): %s"):format(position, step[1], what), 0) end
+  for key, value in pairs(step) do
+    local expected = FIELDS[key]
+    if not expected and math.type(key) ~= "integer" then wrong("unknown field " .. require "casulo.check".word(key)) end
+    if expected and (math.type(value) or type(value)) ~= expected then wrong(("%s: expected a value of type %s"):format(key, expected)) end
   end
-  if step.phase and not PHASES[step.phase] then
-    error(("plan: step %d (%s): unknown phase %s"):format(position, step[1], tostring(step.phase)), 0)
-  end
+  if step.phase and not PHASES[step.phase] then wrong("unknown phase " .. require "casulo.check".word(step.phase)) end
+  if step.undo and type(step.undo[1]) ~= "string" then wrong "undo: expected a step" end
 end
 
-local function append(steps, item)
+local DEEPEST = 50
+
+local function append(steps, item, depth)
   if type(item) == "function" or (type(item) == "table" and type(item[1]) == "string") then
     steps[#steps + 1] = item
     if type(item) == "table" then check_step(item, #steps) end
   elseif getmetatable(item) == Plan then
     table.move(item.steps, 1, #item.steps, #steps + 1, steps)
   elseif type(item) == "table" then
+    if depth > DEEPEST then error(("plan: item %d: lists in lists, more than %d deep"):format(#steps + 1, DEEPEST), 0) end
     local last = 0
     for key in pairs(item) do
       if math.type(key) ~= "integer" then
-        error(("plan: item %d: expected a list of steps, got the field %s"):format(#steps + 1, tostring(key)), 0)
+        error(("plan: item %d: expected a list of steps, got the field %s"):format(#steps + 1, require "casulo.check".word(key)), 0)
       end
       last = math.max(last, key)
     end
-    for i = 1, last do append(steps, item[i]) end -- a nil among them is no step, and no end
+    for i = 1, last do append(steps, item[i], depth + 1) end -- a nil among them is no step, and no end
   else
     error(("plan: item %d: expected a step, a list of steps or a function, got %s"):format(#steps + 1, type(item)), 0)
   end
@@ -84,9 +87,9 @@ end
 -- @tparam table list steps, lists of steps, plans and functions
 -- @treturn plan
 function plan.new(list)
-  assert(type(list) == "table", "plan: expected a list of steps")
+  if type(list) ~= "table" then error("plan: expected a list of steps", 2) end
   local steps = {}
-  append(steps, list)
+  append(steps, list, 1)
   return setmetatable({ steps = steps }, Plan)
 end
 

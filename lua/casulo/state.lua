@@ -13,7 +13,7 @@
 -- one, which is removed with the record.
 -- @module casulo.state
 
-local look = require "casulo.look"
+local living = require "casulo.living"
 local sys = require "casulo.sys"
 
 local state = {}
@@ -61,15 +61,21 @@ end
 local Directory = {}
 Directory.__index = Directory
 
+-- The directory that is locked. The collector may run then, and give up a name: whoever waited there for the lock would wait for itself.
+local locked = setmetatable({ false }, { __mode = "v" })
+
+local function is_locked() return locked[1] and locked[1].fd:is_open() end
+
 function Directory:__close()
-  if self.locked then sys.flock(self.fd, sys.LOCK_UN) end -- a fork elsewhere in this process may hold a copy of it
+  if self == locked[1] then sys.flock(self.fd, sys.LOCK_UN) end -- a fork elsewhere in this process may hold a copy of it
   release(self.fd)
 end
 
 -- Until it is closed.
 function Directory:lock()
+  if is_locked() then return true end
   local ok, message = uninterrupted(sys.flock, self.fd, sys.LOCK_EX)
-  self.locked = ok
+  if ok then locked[1] = self end
   return ok, message
 end
 
@@ -172,43 +178,6 @@ function Directory:read(name)
   return nil, ("%s/%s.json is no record of a container"):format(self.path, name), true
 end
 
-local UNREADABLE = "/proc/%d/stat cannot be read, so it cannot be told when that process started"
-
-local function start_time(pid)
-  local text = look.text(("/proc/%d/stat"):format(pid)) or ""
-  return math.tointeger(text:match("^.*%) " .. ("%S+ "):rep(19) .. "(%d+)")) -- the command's name may hold anything
-end
-
--- The namespaces on which it depends what a PID and a start time mean.
-local function seen_from()
-  return ("%s %s"):format(look.readlink "/proc/self/ns/pid", look.readlink "/proc/self/ns/time")
-end
-
-local GONE = { [sys.ESRCH] = true, [sys.EINVAL] = true, [sys.ENOENT] = true } -- the others: the number is a thread's now
-
--- The process of a record. → pidfd; false when it is gone; nil and why when that cannot be told, and errno where a call has failed
-local function living(record)
-  if record.seen_from ~= seen_from() then return nil, "its process was started from another PID or time namespace" end
-  local pidfd, message, errno = sys.pidfd_open(record.pid)
-  if not pidfd then
-    if GONE[errno] then return false end
-    return nil, message, errno
-  end
-  local started = start_time(record.pid) -- of that process, if the descriptor is not at its end afterwards
-  local entry = { fd = pidfd, events = sys.POLLIN }
-  local polled, why, number = uninterrupted(sys.poll, { entry }, 0)
-  if polled == 0 and started == record.start_time then return pidfd end
-  release(pidfd)
-  if polled == 1 or polled and started then return false end
-  return nil, why or UNREADABLE:format(record.pid), number or sys.ESRCH
-end
-
-local function lives(record)
-  local pidfd, why = living(record)
-  if pidfd then release(pidfd) end
-  return pidfd and true or pidfd, why
-end
-
 local function now() return sys.clock_gettime(sys.CLOCK_MONOTONIC) end
 
 -- The record of a name and what `living` says of it. For one whose container is being started, waits until it has: its
@@ -217,7 +186,7 @@ function Directory:look(name, deadline)
   while true do
     local record, message, _, errno = self:read(name)
     local pidfd
-    if record then pidfd, message, errno = living(record) end
+    if record then pidfd, message, errno = living.process(record) end
     if not pidfd or not record.starting or now() >= deadline then return record, pidfd, message, errno end
     sys.poll({ { fd = pidfd, events = sys.POLLIN } }, 1)
     release(pidfd)
@@ -227,7 +196,7 @@ end
 -- Under the lock: somebody may have replaced the record since it was found to be stale.
 function Directory:remove_stale(name)
   local record = self:lock() and self:read(name)
-  if not record or lives(record) ~= false then return end
+  if not record or living.lives(record) ~= false then return end
   sys.unlink(self:file(name))
   local left = record.cgroup and require "casulo.own_cgroup".at(record.cgroup)
   if left then left:remove(true) end
@@ -240,7 +209,7 @@ function Directory:is_free(name)
     if message and not readable then return nil, message end
     return true -- what is no record is replaced
   end
-  local alive, why = lives(record)
+  local alive, why = living.lives(record)
   if alive == false then return true end
   local taken = ("the name %q is taken"):format(name)
   if alive == nil then return nil, ("%s, and %s; if that is gone, remove %s/%s.json"):format(taken, why, self.path, name) end
@@ -270,16 +239,18 @@ function state.claim(name)
   local encoder, message = json()
   if not encoder then return nil, message end
   local pid = sys.getpid()
-  local record = { name = name, pid = pid, start_time = start_time(pid), seen_from = seen_from(), starting = true }
-  if not record.start_time then return nil, UNREADABLE:format(pid) end
+  local claim = setmetatable({ name = name, owner = pid }, Claim) -- from here on the collector gives up what an error leaves
+  local record = { name = name, pid = pid, start_time = living.start_time(pid), seen_from = living.seen_from(), starting = true,
+    claim = ("%p"):format(claim) } -- and not what another one has written since
+  if not record.start_time then return nil, living.UNREADABLE:format(pid) end
   local directory <close>, why, number = open_locked(true)
   if not directory then return nil, why, number end
   local ok, taken = directory:is_free(name)
   local errno
-  local text = encoder.encode(record)
-  if ok then ok, taken, errno = directory:write(name, text) end
-  if not ok then return nil, taken, errno end
-  return setmetatable({ name = name, text = text }, Claim)
+  claim.text = encoder.encode(record)
+  if ok then ok, taken, errno = directory:write(name, claim.text) end
+  claim.given_up = not ok
+  return ok and claim or nil, taken, errno
 end
 
 -- Does something under the lock, if the record is still the one that this claim wrote.
@@ -296,11 +267,11 @@ end
 -- @tparam table record `pid`, `command`, `rootfs`, `namespaces` and what else `find` is to give
 -- @return true, or nil and a message
 function Claim:complete(record)
-  local whole = { name = self.name, start_time = start_time(record.pid), seen_from = seen_from(), started = os.time() }
+  local whole = { name = self.name, start_time = living.start_time(record.pid), seen_from = living.seen_from(), started = os.time() }
   if not whole.start_time then
     local pidfd <close>, _, errno = sys.pidfd_open(record.pid)
-    if not pidfd and GONE[errno] then return true end -- and needs no name any more
-    return nil, UNREADABLE:format(record.pid)
+    if not pidfd and living.GONE[errno] then return true end -- and needs no name any more
+    return nil, living.UNREADABLE:format(record.pid)
   end
   for field, value in pairs(record) do whole[field] = value end
   if not is_record(whole, self.name) then error("complete: expected a record with pid, command, rootfs and namespaces", 2) end
@@ -325,8 +296,11 @@ function Claim:release()
 end
 
 function Claim:__close()
-  if not self.completed then self:release() end
+  if self.completed or self.given_up or self.owner ~= sys.getpid() then return end -- a copy of this process does not own it
+  self.given_up = self:release() -- or the collector tries again
 end
+
+Claim.__gc = require "casulo.finalizer"(Claim, Claim.__close)
 
 -- The records of what runs, and what is wrong with other files; nil and a message where the directory cannot be read.
 local function running(directory)

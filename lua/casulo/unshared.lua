@@ -20,7 +20,10 @@ local function job_of(the_plan, new, variant)
     error("unshared: a plan with a function, or an undo, has no phase born: its child does not wait", 0)
   end
   local own_steps = the_plan:phase "child"
-  if not needs_copy and own_steps[1] then sys.program(own_steps) end -- what is wrong is told by the number that the caller knows
+  if not needs_copy and own_steps[1] then
+    local ok, wrong = pcall(sys.program, own_steps) -- what is wrong is told by the number that the caller knows
+    if not ok then error(wrong, 0) end
+  end
   local whole = plan.new {
     life.caller(), life.die_with_caller(), own_maps(new), life.streams(variant),
     needs_copy and {} or life.unblock(),

@@ -7,7 +7,7 @@ local descriptors = require "casulo.descriptors"
 local handle = require "casulo.handle"
 
 local function check(list)
-  if type(list) ~= "table" then error(("wait_any: expected a list of processes, got %s"):format(tostring(list)), 3) end
+  if type(list) ~= "table" then error(("wait_any: expected a list of processes, got %s"):format(require "casulo.check".word(list)), 3) end
   for i, process in ipairs(list) do
     if not handle.is_process(process) then error(("wait_any: item %d is no process"):format(i), 3) end
   end
