@@ -9,6 +9,8 @@
 #   sudo make mutate  each protective step taken out in turn, and the test that notices (ONLY=text: those with it in their name)
 #   sudo make soak  callers killed at random moments, and load, thousands of times (QUICK=1: in short; ONLY=text: those with it in their name)
 #   sudo make faults  each system call of a start, an exec and an end made to fail in turn (ONLY=text: some; QUICK=1: a sample)
+#   sudo make fuzz  casulo.sys with arguments of every kind, for a minute (RUNS=10000000: so many), and with too little memory
+#   sudo make coverage  the lines of Lua and C that the suite reaches
 #   make lint       compilers and linters, with every warning an error
 #   make install    into PREFIX (and DESTDIR)
 #   make doc        the reference as pages, in doc/api (needs lua-ldoc)
@@ -148,6 +150,18 @@ build/bench/pause: bench/pause.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARNINGS) -fPIE -static-pie -nostdlib -Wl,-z,noseparate-code -o $@ $<
 
+fuzz: lint-packages
+	@$(MAKE) -s all
+	@sh fuzz/run.sh "$(LUA_CFLAGS)" "$(LIBLUA)" $(RUNS)
+	$(give_back)
+	@eval "$$($(MAKE) -s env)" && CASULO_SWEEP=full $(BUSTED) spec/scarce_memory_spec.lua
+
+# SPECS="spec/plan_spec.lua …": these alone
+coverage: test-packages
+	@$(MAKE) -s all
+	@eval "$$($(MAKE) -s env)" && sh coverage/run.sh "$(LUA_CFLAGS)" $(SPECS)
+	$(give_back)
+
 sanitize: lint-packages build/casulo-init
 	@sh src/sanitize.sh "$(LUA_CFLAGS)"
 
@@ -183,4 +197,5 @@ uninstall:
 clean:
 	rm -rf build doc/api casulo src/*.o
 
-.PHONY: all packages test-packages machine-packages lint-packages bench-packages demo test test-cgroup test-kernels bench mutate faults lint sanitize filters doc env install uninstall clean
+.PHONY: all packages test-packages machine-packages lint-packages bench-packages demo test test-cgroup test-kernels bench mutate soak faults lint \
+  sanitize fuzz coverage filters doc env install uninstall clean
