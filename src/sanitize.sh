@@ -13,7 +13,7 @@ gcc -O1 -g -Wall -Wextra -Werror -fPIC -shared -fsanitize=address,undefined -fno
 export LUA_PATH="lua/?.lua;lua/?/init.lua;;" LUA_CPATH="$out/?.so;;"
 # Lua itself is not instrumented, and keeps its memory to the end: leaks are valgrind's to find.
 LD_PRELOAD=$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
-  lua5.4 /usr/bin/busted spec/sys_*_spec.lua spec/container_*spec.lua spec/plan_spec.lua
+  lua5.4 /usr/bin/busted spec/sys_*_spec.lua spec/container_*spec.lua spec/plan_spec.lua spec/hostile_sys_spec.lua spec/hostile_function_spec.lua
 echo "ASan and UBSan: clean"
 LUA_CPATH="build/?.so;;" valgrind --quiet --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite --child-silent-after-fork=yes \
   lua5.4 spec/valgrind.lua
