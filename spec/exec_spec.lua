@@ -177,7 +177,7 @@ describe("exec", function()
     support.leaves_nothing(function()
       local p <close> = assert(box { init = true }:start())
       local command = sh "sleep 1000 & sleep 1000 & wait"
-      assert.are.same({ timed_out = true, signal = sys.SIGKILL }, assert(p:exec { command = command, timeout = 0.1 }):wait())
+      assert.are.same({ timed_out = true, signal = sys.SIGKILL }, assert(p:exec { command = command, timeout = 1 }):wait())
       support.eventually(function() return inside(p) == "1 2" end, "its process group ends with it")
       do
         local q <close> = assert(p:exec { command = command })

@@ -63,8 +63,9 @@ local function facts(pid)
   return found
 end
 
+-- Those of a process that has not executed its command yet nobody but root may see: they are "".
 local function descriptors(pid)
-  local names = sys.scandir(("/proc/%d/fd"):format(pid))
+  local names = sys.scandir(("/proc/%d/fd"):format(pid)) or {}
   table.sort(names)
   return table.concat(names, " ")
 end

@@ -5,7 +5,7 @@ local support = require "support"
 local sys = casulo.sys
 
 local function box(script, fields)
-  local description = { rootfs = support.rootfs(), init = true, timeout = 60, stderr = "null", command = { "/bin/sh", "-c", script } }
+  local description = { rootfs = support.rootfs(), init = true, timeout = 300, stderr = "null", command = { "/bin/sh", "-c", script } }
   for name, value in pairs(fields or {}) do description[name] = value end
   return casulo.container(description)
 end

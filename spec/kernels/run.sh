@@ -5,7 +5,7 @@
 set -eu
 unset CASULO_MUST_RUN # what a kernel lacks is pending
 jobs=$1 kernels=$2 text=${3:-}
-seconds=900 together=6 # how long a spec may take, and how many share a machine
+seconds=1800 together=6 # how long a spec may take, and how many share a machine
 logs=build/kernels
 rm -rf "$logs"
 mkdir -p "$logs"
