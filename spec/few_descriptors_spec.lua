@@ -110,8 +110,9 @@ describe("a container of a caller with many descriptors", function()
       local process, err = casulo.container { rootfs = %q, command = { "true" } }:start()
       print(process, err.kind, err.call, err.errno, err)]]):format(support.rootfs()))
     local _, out = support.sh(("strace -f -o /dev/null -e inject=close_range:error=ENOMEM:when=1 lua5.4 %s"):format(script))
-    assert.are.equal(("nil\tsetup\tclose_range\t%d\t"):format(sys.ENOMEM)
-      .. "close_range(the first that is not needed, 4294967295, CLOSE_RANGE_UNSHARE): Cannot allocate memory\n", out)
+    local told = ("nil\tsetup\tclose_range\t%d\t"):format(sys.ENOMEM)
+      .. "close_range(the first that is not needed, 4294967295, CLOSE_RANGE_UNSHARE): Cannot allocate memory"
+    assert.are.equal(told, out:sub(1, #told))
   end)
 end)
 

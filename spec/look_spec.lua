@@ -19,6 +19,7 @@ describe("a look at the host", function()
     for _, name in ipairs { "text", "stat", "lstat", "readlink" } do
       assert.is_nil(look[name] "/nowhere/at all")
       assert.is_nil(look[name] "/etc/passwd/below")
+      assert.is_nil(look[name]("/" .. ("x"):rep(5000)))
     end
     local path = support.tmpdir() .. "/file"
     support.write_file(path, "text")
@@ -30,7 +31,5 @@ describe("a look at the host", function()
     local directory = support.tmpdir()
     assert.has_error(function() look.text(directory) end, ("read %s: Is a directory"):format(directory))
     assert.has_error(function() look.readlink(directory) end, ("readlink %s: Invalid argument"):format(directory))
-    local long = "/" .. ("x"):rep(5000)
-    assert.has_error(function() look.stat(long) end, ("stat %s: File name too long"):format(long))
   end)
 end)
