@@ -216,7 +216,8 @@ describe("casulo-init passes on", function()
   local TRAPS = "n=1; while [ $n -le 64 ]; do trap \"echo got $n.; got=$n\" $n; n=$((n+1)); done; trap - CHLD; "
 
   support.each_identity("every signal that can be caught, from its caller", function()
-    local p <close> = assert(box(TRAPS .. "echo ready; until [ \"$line\" = go ]; do read line; done; exit 6"):start { stdin = "pipe", stdout = "pipe" })
+    local script = TRAPS .. "echo ready; until [ \"$line\" = go ]; do read line; done; exit 6"
+    local p <close> = assert(box(script):start { stdin = "pipe", stdout = "pipe" })
     expect(p.stdout, "ready")
     for number = 1, 64 do
       if not OWN[number] and not HELD[number] then
