@@ -159,8 +159,10 @@ end
 local function build(path, options)
   local parent, prefix = temporary_name(path)
   remove_leftovers(parent, prefix)
-  if is_root_file_system(path) then return end
-  if sys.lstat(path) then error(path .. " exists and is not a root file system; choose another name or remove it", 0) end
+  if sys.lstat(path) then -- in this order: another process may give a whole one this name meanwhile
+    if is_root_file_system(path) then return end
+    error(path .. " exists and is not a root file system; choose another name or remove it", 0)
+  end
   build_at(parent, ("%s%d-%s"):format(prefix, sys.getpid(), random_part()), path, options.busybox or find_busybox())
 end
 
