@@ -24,12 +24,10 @@ local function has_all(options, controllers)
   return true
 end
 
-local function mount_lines() return (look.text "/proc/self/mountinfo" or ""):gmatch "[^\n]+" end
-
 -- Where a tree is mounted, and which directory of it is seen there.
 local function mounted(controllers)
   local kind = controllers == "" and "cgroup2" or "cgroup"
-  for line in mount_lines() do
+  for line in look.lines "/proc/self/mountinfo" do
     local root, target, fstype, options = line:match "^%d+ %d+ %S+ (%S+) (%S+) .- %- (%S+) %S+ (%S+)"
     if fstype == kind and has_all(options, controllers) then return target, root == "/" and "" or root end
   end
@@ -60,7 +58,7 @@ end
 -- → "2", "1", "hybrid", or nothing; and what the trees of version 1 have, as a set
 local function layout()
   local found, version1 = {}, {}
-  for line in mount_lines() do
+  for line in look.lines "/proc/self/mountinfo" do
     local kind, options = line:match "%- (cgroup2?) %S+ (%S+)$"
     if kind and (kind == "cgroup2" or options:match "[^,]+$" ~= "name=systemd") then found[kind] = true end
     if kind == "cgroup" then
@@ -139,16 +137,17 @@ function cgroup.own(parent)
     own.border = border(own.path, path)
     return describe(own, path, standing(path))
   end
-  local busy
+  local busy, at_own
   path = own.path
   while true do
     local stands = standing(path)
+    at_own = at_own or stands
     if stands == "free" then return describe(own, path, stands) end
     busy = busy or stands == "busy" and path
     if path == target then break end
     path = path:match "^(.*)/"
   end
-  return describe(own, busy or own.path, busy and "busy" or standing(own.path))
+  return describe(own, busy or own.path, busy and "busy" or at_own)
 end
 
 -- Descriptors that are closed where an error ends their scope, and are somebody else's where nothing does.

@@ -263,7 +263,7 @@ end
 
 -- What a process of the caller's inherits unless it is put right, where that costs more than to look whether it need be.
 local function look_at_caller(self)
-  local has_usual_score = self.host.oom_score_adj == "0\n"
+  local has_usual_score = self.host.has_usual_score
   if has_usual_score == self.checked.has_usual_score then return end
   self.checked.has_usual_score, self.jobs, self.defaults = has_usual_score, {}, nil
 end

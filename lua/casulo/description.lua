@@ -340,7 +340,7 @@ function description.ask(checked, raw, host)
   require "casulo.masking".settle(checked, host, path)
   checked.filter = require "casulo.command".filter(checked)
   local rules = checked.seccomp or {}
-  checked.has_usual_score = host.oom_score_adj == "0\n"
+  checked.has_usual_score = host.has_usual_score
   checked.denies_keys = checked.filter and not (rules[1] or rules.default) -- such rules may allow them
   local instructions = checked.filter and #checked.filter // 8 or 0
   if instructions > MOST_INSTRUCTIONS then

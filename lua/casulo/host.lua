@@ -14,7 +14,7 @@
 -- * `term`: the caller's TERM
 -- * `has_memfd_exec`: whether memfd_create knows MFD_EXEC
 -- * `capabilities`: those that the caller may hand on, a bit each, as they are now: permitted, and not taken from its bounding set
--- * `oom_score_adj`: what the file of that name says of the caller, as it is now
+-- * `has_usual_score`: whether the caller's place in the OOM killer's list is the usual one, as it is now
 -- * `landlock_abi`: the version of what the kernel's Landlock knows; 0 where there is none
 -- * `landlock_is_off`: whether the kernel has one that was not enabled when it started
 -- * `rlimits`: the caller's limits of resources, as they are now: by name, `{ soft =, hard = }`
@@ -82,10 +82,10 @@ function current.capabilities()
   return set
 end
 
--- Not by read: each start asks for it, and a Lua file has a buffer to be made.
-function current.oom_score_adj()
+-- Each start asks for it, so the file is not read to its end. One that cannot be read is taken for an odd one, which is put right.
+function current.has_usual_score()
   local opened <close> = sys.open("/proc/self/oom_score_adj", sys.O_RDONLY)
-  return opened and sys.read(opened, 16)
+  return opened ~= nil and sys.read(opened, 16) == "0\n"
 end
 
 function gather.term() return os.getenv "TERM" or "xterm" end
@@ -95,7 +95,7 @@ function gather.root()
   local root, message = sys.statfs "/"
   if not root then error(message, 0) end
   if root.type ~= sys.RAMFS_MAGIC and root.type ~= sys.TMPFS_MAGIC then return "mount" end
-  for line in read "/proc/self/mountinfo":gmatch "[^\n]+" do
+  for line in look.lines "/proc/self/mountinfo" do
     local id, parent, target = line:match "^(%d+) (%d+) %S+ %S+ (%S+)"
     if target == "/" then return id == parent and "initramfs" or "mount" end
   end

@@ -56,7 +56,7 @@ end
 -- The host's mounts: path, type, device.
 local function host_mounts()
   local list = {}
-  for line in (look.text "/proc/self/mountinfo" or ""):gmatch "[^\n]+" do
+  for line in look.lines "/proc/self/mountinfo" do
     local device, target, rest = line:match "^%d+ %d+ (%S+) %S+ (%S+) (.*)$"
     if device then list[#list + 1] = { path = unescaped(target), device = device, type = rest:match "%- (%S+)" } end
   end

@@ -34,6 +34,11 @@ function look.text(path)
   return table.concat(chunks)
 end
 
+--- The lines of a file that are not empty.
+-- @tparam string path
+-- @treturn function an iterator; of nothing where there is no such file
+function look.lines(path) return (look.text(path) or ""):gmatch "[^\n]+" end
+
 --- What stat(2) tells.
 -- @tparam string path
 -- @treturn ?table as of `sys.stat`; nil where there is nothing
