@@ -8,7 +8,6 @@ local sys = casulo.sys
 
 local death = {}
 
-local USER = 61234 -- an id that no account has
 local RANGES = { { 0, 100000, 65536 } }
 local NEW = { "user", "pid", "mount", "uts", "ipc" }
 local NAME = "soak"
@@ -75,13 +74,6 @@ local function commanding(words)
   end
 end
 
-local function become_user()
-  assert(sys.setgroups {})
-  assert(sys.setresgid(USER, USER, USER))
-  assert(sys.setresuid(USER, USER, USER))
-  assert(sys.prctl(sys.PR_SET_DUMPABLE, 1))
-end
-
 -- What the next call finds of a tree is whole, and it clears away what is not.
 local function look_at_tree(place)
   local whole = host.listed(place.root .. "/bin")
@@ -109,7 +101,7 @@ death.CASES = {
   { name = "create, then start", prepare = creating, share = 0.25, seconds = 0.006 },
   { name = "start with init", prepare = starting { init = true }, share = 0.25, seconds = 0.006 },
   { name = "start with ranges of ids", prepare = starting { namespaces = NEW, uid_map = RANGES, gid_map = RANGES }, share = 0.25, seconds = 0.006 },
-  { name = "start by an ordinary user", prepare = starting(), become = become_user, share = 0.25, seconds = 0.006 },
+  { name = "start by an ordinary user", prepare = starting(), become = host.become_user, share = 0.25, seconds = 0.006 },
   { name = "start with a name", prepare = starting { name = NAME }, share = 0.25, seconds = 0.006, look = look_at_names },
   { name = "casulo.rootfs.busybox", prepare = building, share = 0.1, seconds = 0.03, look = look_at_tree },
   { name = "casulo run", prepare = commanding { "--", "/bin/true" }, ends = true, share = 0.25, seconds = 0.006 },

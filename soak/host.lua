@@ -41,9 +41,13 @@ local function described(pid)
   return ok and ("%s (%s)"):format(pid, text:gsub("%z", " ")) or pid
 end
 
---- The PIDs of this process's children, and of the orphans that have come to it.
--- @treturn string
-function host.children() return host.read(("/proc/self/task/%d/children"):format(sys.getpid())) end
+--- The PIDs of a process's children, and of the orphans that have come to it.
+-- @tparam integer pid
+-- @treturn string empty where it is gone
+function host.children(pid)
+  local file <close> = io.open(("/proc/%d/task/%d/children"):format(pid, pid))
+  return file and file:read "a" or ""
+end
 
 --- Waits until this process has no children, nor orphans that have come to it.
 -- @tparam number seconds the longest that it may take
@@ -56,8 +60,18 @@ function host.wait_for_none(seconds)
     if pid == 0 then sys.poll({}, 1) end
   until host.now() > deadline
   local left = {}
-  for pid in host.children():gmatch "%d+" do left[#left + 1] = described(pid) end
+  for pid in host.children(sys.getpid()):gmatch "%d+" do left[#left + 1] = described(pid) end
   return table.concat(left, ", ")
+end
+
+local USER = 61234 -- an id that no account has
+
+--- Makes this process one of an ordinary user, who was given nothing.
+function host.become_user()
+  assert(sys.setgroups {})
+  assert(sys.setresgid(USER, USER, USER))
+  assert(sys.setresuid(USER, USER, USER))
+  assert(sys.prctl(sys.PR_SET_DUMPABLE, 1))
 end
 
 --- Runs a function in a copy of this process.

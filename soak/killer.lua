@@ -1,22 +1,16 @@
 -- SPDX-License-Identifier: MIT
 --- Kills at random moments.
 
+local host = require "soak.host"
 local sys = require "casulo.sys"
 
 local killer = {}
 
-local function now() return sys.clock_gettime(sys.CLOCK_MONOTONIC) end
-
 --- Lets a random time pass. A moment, not a state: it is the randomness that is tested.
 -- @tparam number seconds the longest
 function killer.pass(seconds)
-  local moment = now() + math.random() * seconds
-  while now() < moment do end
-end
-
-local function children_of(pid)
-  local file <close> = io.open(("/proc/%d/task/%d/children"):format(pid, pid))
-  return file and file:read "a" or ""
+  local moment = host.now() + math.random() * seconds
+  while host.now() < moment do end
 end
 
 --- Begins to kill each other child of this process within some time of its birth, half of them as early as can be.
@@ -24,17 +18,17 @@ end
 -- @treturn function that ends it
 function killer.of_children(seconds)
   local caller = sys.getpid()
-  local pid = assert(sys.clone(0, function()
+  local pid = host.fork(function()
     local own = sys.getpid()
     while sys.getppid() == caller do
-      for each in children_of(caller):gmatch "%d+" do
+      for each in host.children(caller):gmatch "%d+" do
         if math.tointeger(each) ~= own then
           killer.pass(math.random(2) == 1 and seconds or 0)
           sys.kill(math.tointeger(each), sys.SIGKILL)
         end
       end
     end
-  end, { threads = true }))
+  end)
   return function()
     sys.kill(pid, sys.SIGKILL)
     sys.waitpid(pid)

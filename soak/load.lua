@@ -7,8 +7,6 @@ local sys = casulo.sys
 
 local load = {}
 
-local USER = 61234 -- an id that no account has
-
 local function box(place, fields)
   local description = { rootfs = place.root, command = { "/bin/true" }, stdin = "null" }
   for name, value in pairs(fields or {}) do description[name] = value end
@@ -137,11 +135,8 @@ local PROCESSES = 40
 local function few_processes(place)
   return PROCESSES, unchanged(place, function()
     return in_copy(function()
-      assert(sys.setgroups {})
-      assert(sys.setresgid(USER, USER, USER))
       assert(sys.setrlimit(sys.RLIMIT_NPROC, PROCESSES, PROCESSES))
-      assert(sys.setresuid(USER, USER, USER))
-      assert(sys.prctl(sys.PR_SET_DUMPABLE, 1))
+      host.become_user()
       return fills_up(box(place, { command = { "/bin/sleep", "1000" } }), "Resource temporarily unavailable", PROCESSES // 2)
     end)
   end)

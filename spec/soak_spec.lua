@@ -27,7 +27,7 @@ describe("soak", function()
         return function() sys.poll({}, 1000) end
       end }
       local problems = death.of_callers(outliving, { directories = {} }, "KILL", 1)
-      local child = host.children()
+      local child = host.children(sys.getpid())
       sys.kill(math.tointeger(child), sys.SIGKILL)
       assert.is_nil(host.wait_for_none(10))
       assert.is_truthy(problems[1]:find("left a second later: %d+ %(/bin/sleep 1000"))
