@@ -125,6 +125,8 @@ describe("what tells of the whole kernel", function()
         local options = found[place]
         for _, option in ipairs(options and { "nosuid", "noexec" } or {}) do assert.is_truthy(options:find("," .. option .. ",", 1, true), place) end
       end
+      local bare = mounts(with(fields, { standard_mounts = false, mounts = { { type = "proc", target = "/proc" } } }))
+      for _, option in ipairs { "ro", "nosuid", "noexec" } do assert.is_truthy(bare["/proc/keys"]:find("," .. option .. ",", 1, true), option) end
       for _, node in ipairs { "null", "zero", "full", "random", "urandom", "tty" } do
         for _, option in ipairs { "ro", "nosuid", "noexec" } do assert.is_truthy(found["/dev/" .. node]:find("," .. option .. ",", 1, true), node) end
       end
@@ -164,7 +166,7 @@ end)
 describe("masked and readonly_paths", function()
   local function tree()
     local root = casulo.rootfs.busybox(support.tmpdir() .. "/root")
-    assert(os.execute(("cd '%s' && mkdir -p srv/inner data && echo secret | tee srv/file srv/inner/file data/file data/made >/dev/null "
+    assert(os.execute(("cd '%s' && mkdir -p srv/inner srv/below data && echo secret | tee srv/file srv/inner/file data/file data/made >/dev/null "
       .. "&& chmod 666 data/file"):format(root)))
     return root
   end
@@ -179,10 +181,11 @@ describe("masked and readonly_paths", function()
       local found = mounts(own)
       assert.is_nil(found["/proc/keys"]) -- the list takes the place of casulo's
       assert.is_truthy(found["/proc/sys"])
-      own = with(fields, { rootfs = root, readonly_paths = { "/srv/", "/data/file", "/proc/version" } })
-      local write = "for file in /srv/new /srv/inner/new /data/file; do (: >>$file) 2>&1; done; cat /srv/file"
+      local below = { type = "tmpfs", target = "/srv/below" }
+      own = with(fields, { rootfs = root, mounts = { below }, readonly_paths = { "/srv/", "/data/file", "/proc/version" } })
+      local write = "for file in /srv/new /srv/inner/new /srv/below/new /data/file; do (: >>$file) 2>&1; done; cat /srv/file"
       assert.are.equal("/bin/sh: can't create /srv/new: Read-only file system\n/bin/sh: can't create /srv/inner/new: Read-only file system\n"
-        .. "/bin/sh: can't create /data/file: Read-only file system\nsecret\n", run(own, write))
+        .. "/bin/sh: can't create /srv/below/new: Read-only file system\n/bin/sh: can't create /data/file: Read-only file system\nsecret\n", run(own, write))
     end
   end)
 
