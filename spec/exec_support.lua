@@ -40,10 +40,11 @@ local function read_or_nil(path)
   return file and file:read "a"
 end
 
+-- The child of a process that has one, or nil.
+local function child_of(pid) return tonumber(read_or_nil(("/proc/%d/task/%d/children"):format(pid, pid))) end
+
 -- The command of an `exec`, as the host sees it: the child of what stands for it.
-local function command_of(process)
-  return support.eventually(function() return tonumber(read_or_nil(("/proc/%d/task/%d/children"):format(process.pid, process.pid))) end)
-end
+local function command_of(process) return support.eventually(function() return child_of(process.pid) end) end
 
 local function status(pid, field) return (support.read_file(("/proc/%d/status"):format(pid)):match("\n" .. field .. ":[ \t]*([^\n]*)")) end
 
@@ -101,7 +102,7 @@ local CONTAINERS = {
 }
 
 return {
-  FOREVER = FOREVER, ALL = ALL, CONTAINERS = CONTAINERS, box = box, sh = sh, command_of = command_of, status = status,
+  FOREVER = FOREVER, ALL = ALL, CONTAINERS = CONTAINERS, box = box, sh = sh, command_of = command_of, child_of = child_of, status = status,
   file_at = file_at, facts = facts, descriptors = descriptors, is_gone = is_gone, inside = inside, children = children,
   with_cgroups = with_cgroups,
 }
