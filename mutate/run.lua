@@ -47,7 +47,8 @@ local function first_failure(files, mutation, options)
   local text, status = run(table.concat(words, " "), mutation)
   if status == 0 then return nil end
   if status == 137 then return TOO_LONG end
-  return ("\n" .. text):match "\n[FE][AR][IR][LO][ER]D?R?: ([^\n]*)" or "the spec: " .. text:match "([^\n]*)\n*$"
+  text = "\n" .. text
+  return text:match "\n[FE][AR][IR][LO][ER]D?R?: ([^\n]*)" or "the spec: " .. (text:match "^.*\n([^\n]+)\n*$" or "")
 end
 
 -- Options of busted for a test; none where it is a whole spec that failed.
