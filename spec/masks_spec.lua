@@ -183,9 +183,12 @@ describe("masked and readonly_paths", function()
       assert.is_truthy(found["/proc/sys"])
       local below = { type = "tmpfs", target = "/srv/below" }
       own = with(fields, { rootfs = root, mounts = { below }, readonly_paths = { "/srv/", "/data/file", "/proc/version" } })
-      local write = "for file in /srv/new /srv/inner/new /srv/below/new /data/file; do (: >>$file) 2>&1; done; cat /srv/file"
-      assert.are.equal("/bin/sh: can't create /srv/new: Read-only file system\n/bin/sh: can't create /srv/inner/new: Read-only file system\n"
-        .. "/bin/sh: can't create /srv/below/new: Read-only file system\n/bin/sh: can't create /data/file: Read-only file system\nsecret\n", run(own, write))
+      local expected = {}
+      for i, file in ipairs { "/srv/new", "/srv/inner/new", "/srv/below/new", "/data/file" } do
+        expected[i] = ("/bin/sh: can't create %s: Read-only file system\n"):format(file)
+      end
+      assert.are.equal(table.concat(expected) .. "secret\n",
+        run(own, "for file in /srv/new /srv/inner/new /srv/below/new /data/file; do (: >>$file) 2>&1; done; cat /srv/file"))
     end
   end)
 

@@ -82,8 +82,8 @@ describe("an ephemeral root", function()
       assert.are.equal("\n", sys.read(other.stdout, 1))
       fields.stdin = nil
       assert.are.equal("of the root\nchanged\ntmp\nfull\n755 0 0", output("cat /etc/own; echo changed >/etc/own; cat /etc/own; "
-        .. "rm -r /root /etc/passwd; chmod 700 /tmp; cd /; ls -d tmp; head -c 2097152 /dev/zero 2>/dev/null >/big || echo full; rm /big; stat -c '%a %u %g' /",
-        fields))
+        .. "rm -r /root /etc/passwd; chmod 700 /tmp; cd /; ls -d tmp; head -c 2097152 /dev/zero 2>/dev/null >/big || echo full; "
+        .. "rm /big; stat -c '%a %u %g' /", fields))
       sys.write(other.stdin, "go\n")
       assert.are.equal("of the root\ngroup\nhosts\nown\npasswd\n", other:wait().stdout)
     end)

@@ -155,11 +155,17 @@ local function tolerates(step, errno)
   return false
 end
 
+local function perform_call(step, sys, values)
+  local count, arguments = plan.arity(step), {}
+  for i = 1, count do arguments[i] = resolve(step[i + 1], values) end
+  local perform = type(sys[step[1]]) == "function" and sys[step[1]] or error("casulo.sys has no such call", 0)
+  return perform(table.unpack(arguments, 1, count))
+end
+
 -- A wrong argument is the plan's mistake, but nothing done before it may be left behind: so it is a failure like others.
-local function protected(body)
-  local returned = table.pack(pcall(body))
-  if returned[1] then return table.unpack(returned, 2, returned.n) end
-  return nil, tostring(returned[2]), 0
+local function outcome_of(is_well, result, message, errno)
+  if is_well then return result, message, errno end
+  return nil, tostring(result), 0
 end
 
 -- A step for an error to tell of: with the texts that its refs stand for, which say more than their names.
@@ -174,19 +180,13 @@ local function with_texts(step, values)
 end
 
 local function call(step, sys, values)
-  local name, count = step[1], plan.arity(step)
-  local result, message, errno = protected(function()
-    local arguments = {}
-    for i = 1, count do arguments[i] = resolve(step[i + 1], values) end
-    local perform = type(sys[name]) == "function" and sys[name] or error("casulo.sys has no such call", 0)
-    return perform(table.unpack(arguments, 1, count))
-  end)
+  local result, message, errno = outcome_of(pcall(perform_call, step, sys, values))
   if result == nil then
     if tolerates(step, errno) then return true end
     return nil, { step = with_texts(step, values), message = message, errno = errno }
   end
   if step.expect and (result == true and 0 or result) ~= step.expect then
-    return nil, { step = step, message = ("%s: returned %s"):format(name, tostring(result)), errno = 0 }
+    return nil, { step = step, message = ("%s: returned %s"):format(step[1], tostring(result)), errno = 0 }
   end
   if step.as then values[step.as] = result end
   return true
