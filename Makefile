@@ -7,6 +7,7 @@
 #   sudo make test-kernels  the suite in such machines, by KERNELS="6.1 6.12 newest", as root and as a user: hours (ONLY=text: those specs; JOBS=2)
 #   sudo make bench what containers cost, beside other tools (QUICK=1: in short; ONLY=text: the sections with it in their name)
 #   sudo make mutate  each protective step taken out in turn, and the test that notices (ONLY=text: those with it in their name)
+#   sudo make mutate-cgroup   the same with the steps of limits, in a throw-away machine: minutes (ONLY=text)
 #   sudo make soak  callers killed at random moments, and load, thousands of times (QUICK=1: in short; ONLY=text: those with it in their name)
 #   sudo make faults  each system call of a start, an exec and an end made to fail in turn (ONLY=text: some; QUICK=1: a sample)
 #   sudo make fuzz  casulo.sys with arguments of every kind, for a minute (RUNS=10000000: so many), and with too little memory
@@ -133,6 +134,11 @@ mutate: test-packages
 	$(give_back)
 	@eval "$$($(MAKE) -s env)" && sh mutate/run.sh $(JOBS) "$(ONLY)"
 
+mutate-cgroup: machine-packages
+	@$(MAKE) -s all
+	$(give_back)
+	@bash mutate/cgroup.sh "$(ONLY)"
+
 soak: test-packages
 	@$(MAKE) -s all
 	$(give_back)
@@ -197,5 +203,5 @@ uninstall:
 clean:
 	rm -rf build doc/api casulo src/*.o
 
-.PHONY: all packages test-packages machine-packages lint-packages bench-packages demo test test-cgroup test-kernels bench mutate soak faults lint \
-  sanitize fuzz coverage filters doc env install uninstall clean
+.PHONY: all packages test-packages machine-packages lint-packages bench-packages demo test test-cgroup test-kernels bench mutate \
+  mutate-cgroup soak faults lint sanitize fuzz coverage filters doc env install uninstall clean

@@ -5,6 +5,7 @@ local REASONS = {
   { "child: close  done with it", "it is closed when the command is executed, as all are" },
   { "child: close  the socket has served", "it is closed when the command is executed, as all are" },
   { "born: close  done with it", "the caller closes all that a start has opened, when that is done" },
+  { "^cgroup, before: close", "the caller closes all that a start has opened, when that is done" },
   { "^start, child: openat2.*without O_CLOEXEC", "close_range marks all descriptors before the command is executed" },
   { "child: chdir%(\"/\"%)  the working directory of the command", "pivot_root has led there; it stands for any other directory" },
   { "child: chdir%(\"/\"%)  and stand in the new root", "umount2 leaves it there, as in the example of pivot_root(2)" },

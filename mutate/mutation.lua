@@ -16,10 +16,11 @@ local is_shown = false -- whether it is made to be explained only: no test is to
 -- @tparam function of
 -- @tparam string name
 -- @return its value
+-- @treturn integer its place among the function's upvalues
 function mutation.upvalue(of, name)
   for i = 1, 255 do
     local found, value = debug.getupvalue(of, i)
-    if found == name then return value end
+    if found == name then return value, i end
     if not found then error(("%s has no %s any more: change %s"):format(debug.getinfo(of, "S").short_src, name, debug.getinfo(1, "S").short_src)) end
   end
 end
@@ -119,6 +120,12 @@ local function flag_names(list, pattern)
   return names
 end
 
+local function without_undo(step)
+  local copy = with_argument(step, 0, step[1])
+  copy.undo = nil
+  return copy
+end
+
 -- Calls body(name, function that makes the changed step) with each way to make a step weaker.
 local function each_change(step, body)
   local sys = mutation.sys
@@ -135,6 +142,7 @@ local function each_change(step, body)
   end
   if step[1] == "setresuid" or step[1] == "setresgid" then body("without the saved id", function() return with_argument(step, 3, -1) end) end
   if step[1] == "execve" then body("with a variable of the caller's", function() return with_variable(step) end) end
+  if step.undo then body("without what undoes it", function() return without_undo(step) end) end
   if step[1] == "seccomp" then require "mutate.filter_changes".each(step, with_argument, body) end
 end
 
@@ -155,6 +163,11 @@ local function note(step, what)
     if not is_all then note_once(what, name) end
   end)
 end
+
+-- Steps for a cgroup of the container's own are named by that.
+local of_cgroup = setmetatable({}, { __mode = "k" })
+
+local function place_of(step, phase) return ("%s, %s"):format(of_cgroup[step] and "cgroup" or where, phase) end
 
 -- A step as it is to be: itself, another, or nil.
 local function mutated(step, place)
@@ -185,7 +198,7 @@ local function wrap_maker(plan, name)
     for _, step in ipairs(made.steps) do
       local phase = in_phase or type(step) == "table" and step.phase or "child"
       local is_done = not in_phase and INSIDE[phase]
-      steps[#steps + 1] = is_done and step or mutated(step, ("%s, %s"):format(where, INSIDE[phase] or phase))
+      steps[#steps + 1] = is_done and step or mutated(step, place_of(step, INSIDE[phase] or phase))
     end
     made.steps = steps
     return made
@@ -240,7 +253,62 @@ local function wrap_container(container)
   end
 end
 
-local WRAP = { ["casulo.plan"] = wrap_plan, ["casulo.container"] = wrap_container, ["casulo.exec"] = wrap_exec }
+-- What is done for a cgroup beside the plan. It counts for the containers that have one.
+local besides = {}
+local function beside(name, leave_out)
+  local what = "cgroup, beside: " .. name
+  besides[#besides + 1] = what
+  if what == wanted then leave_out() end
+end
+
+local function note_besides()
+  for _, what in ipairs(mutation.is_recording and besides or {}) do note_once(what, "") end
+end
+
+local function mark(list)
+  for _, item in ipairs(list) do
+    if type(item[1]) == "string" then of_cgroup[item] = true else mark(item) end
+  end
+end
+
+local function wrap_limits(limits)
+  for name, make in pairs(limits) do
+    limits[name] = function(...)
+      local steps = make(...)
+      mark(steps)
+      note_besides()
+      return steps
+    end
+  end
+end
+
+local function wrap_process()
+  beside("CLONE_INTO_CGROUP", function()
+    local clone = mutation.sys.clone
+    mutation.sys.clone = function(flags, program, options)
+      if options then options.cgroup = nil end
+      return clone(flags, program, options)
+    end
+  end)
+end
+
+local function nothing() end
+
+local function wrap_own_cgroup(own_cgroup)
+  local Cgroup = mutation.upvalue(own_cgroup.new, "Cgroup")
+  for name, of in pairs { sweep = own_cgroup.new, remove_below = mutation.upvalue(Cgroup.remove, "remove") } do
+    local _, place = mutation.upvalue(of, name)
+    beside(name, function() debug.setupvalue(of, place, nothing) end)
+  end
+  for _, name in ipairs { "remove", "kill", "is_frozen" } do
+    beside("Cgroup:" .. name, function() Cgroup[name] = nothing end)
+  end
+end
+
+local WRAP = {
+  ["casulo.plan"] = wrap_plan, ["casulo.container"] = wrap_container, ["casulo.exec"] = wrap_exec, ["casulo.process"] = wrap_process,
+  ["casulo.own_cgroup"] = wrap_own_cgroup, ["casulo.recipes.limits"] = wrap_limits,
+}
 
 for name, wrap in pairs(WRAP) do
   package.preload[name] = function()

@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 
 --- Containers whose plans have, together, all the steps that casulo makes. As root: `plans.lua list` starts them and prints every step
--- and each way to make it weaker; `plans.lua try NUMBER…` starts some, until one does, and says which cannot.
+-- and each way to make it weaker; `plans.lua try NUMBER…` starts some, until one does, and says which cannot. `plans.lua list cgroup` is
+-- about containers with a cgroup of their own, and what is done for that: it takes a machine of one's own with all controllers.
 
 local top = arg[0]:match "^(.*)plans%.lua$"
 local mutation = package.loaded["mutate.mutation"] or dofile(top .. "mutation.lua")
@@ -102,12 +103,30 @@ local LIST = {
   run_exec({ init = true, no_new_privs = false }, { stdout = "null", fds = { [5] = 1 } }),
 }
 
+local LIMITS = {
+  memory = "64m", memory_high = "32m", swap = "8m", pids = 100, cpu = 0.5, cpu_weight = 50, cpus = "0", ["memory.oom.group"] = 1,
+}
+
+-- In a cgroup that passes no controller on yet.
+local function run_in_place(fields)
+  return function()
+    sys.mkdir("/sys/fs/cgroup/place", 493)
+    fields.cgroup_parent = "/place"
+    return run(fields)()
+  end
+end
+
+local WITH_CGROUP = { run { cgroup = true }, run { limits = LIMITS }, run_in_place { limits = LIMITS }, run_exec { limits = LIMITS } }
+local others = #LIST
+table.move(WITH_CGROUP, 1, #WITH_CGROUP, others + 1, LIST)
+local is_about_cgroups = arg[2] == "cgroup"
+
 if arg[1] == "list" then
   local found = {}
-  for i, start in ipairs(LIST) do
+  for i = is_about_cgroups and others + 1 or 1, is_about_cgroups and #LIST or others do
     mutation.seen = {}
     local before = #mutation.order
-    local ok, err = start()
+    local ok, err = LIST[i]()
     if not ok then io.stderr:write(("container %d does not run here, nor are its steps looked at: %s\n"):format(i, err)) end
     for j = before + 1, #mutation.order do
       local each = mutation.order[j]
@@ -116,7 +135,10 @@ if arg[1] == "list" then
       if found[key] then table.insert(found[key], i) end
     end
   end
-  for _, key in ipairs(found) do print(("%s\t%s"):format(key, table.concat(found[key], " "))) end
+  for _, key in ipairs(found) do
+    local is_of_cgroup = (key:find "^cgroup, " or key:find "own cgroup") ~= nil
+    if is_of_cgroup == is_about_cgroups then print(("%s\t%s"):format(key, table.concat(found[key], " "))) end
+  end
 else
   for i = 2, #arg do
     local called, ok, err = pcall(LIST[tonumber(arg[i])])

@@ -66,10 +66,10 @@ local function is_sound(test, file)
   return sound[file .. test]
 end
 
--- The test of a spec that notices. → its name, or nil
-local function noticed_in(file, mutation)
+-- The test of a spec that notices, be it the one that is asked for or any. → its name, or nil
+local function noticed_in(file, mutation, asked)
   for _ = 1, 3 do
-    local failed = first_failure({ file }, mutation, ignored)
+    local failed = first_failure({ file }, mutation, asked and only(asked) or ignored)
     if not failed then return nil end
     if is_sound(failed, file) and first_failure({ file }, mutation, only(failed)) then return failed end
   end
@@ -107,8 +107,9 @@ end
 local function noticed_by(mutation, files, may_guess)
   local test, in_file
   if may_guess then test, in_file = noticed_as_before(mutation) end
-  for _, file in ipairs(test and {} or files) do
-    test, in_file = noticed_in(file, mutation), file
+  for _, each in ipairs(test and {} or files) do
+    in_file = each.path
+    test = noticed_in(in_file, mutation, each.test)
     if test then break end
   end
   if not test then return nil end
@@ -147,8 +148,9 @@ local function examine(each, chosen)
   if why then return "needed", why end
   local files = {}
   for _, name in ipairs(chosen or specs(each.key)) do
-    local path = name:find "/" and name or ("spec/%s_spec.lua"):format(name)
-    if exists(path) then files[#files + 1] = path end
+    local path, asked = name:match "^([^:]*):? ?(.*)$"
+    path = path:find "/" and path or ("spec/%s_spec.lua"):format(path)
+    if exists(path) then files[#files + 1] = { path = path, test = asked ~= "" and asked or nil } end
   end
   local test = noticed_by(each.key, files, not chosen)
   if test then return "noticed", test end

@@ -29,7 +29,7 @@ package.cpath = "$PWD/build/?.so;" .. package.cpath
 os.exit(require "casulo.cli".main(arg), true)
 END
 chmod 755 "$CASULO_MUTATE_TREE/casulo"
-sh "$top/sandbox.sh" lua5.4 "$top/plans.lua" list >"$CASULO_MUTATE_TREE/list" </dev/null
+sh "$top/sandbox.sh" lua5.4 "$top/plans.lua" list ${CASULO_MUTATE_LIST:-} >"$CASULO_MUTATE_TREE/list" </dev/null
 worker=1
 while [ "$worker" -le "$jobs" ]; do
   CASULO_MUTATE_WORKER=$worker/$jobs setsid lua5.4 "$top/run.lua" "$@" & # a process group, to end with all that it runs

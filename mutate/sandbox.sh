@@ -3,6 +3,9 @@
 # Runs a command where a container that lacks a protection does no harm to the host: with mounts, processes, names and device nodes of
 # its own; and the command is one whose modules mutations reach. As root. Usage: [CASULO_MUTATION=…] sandbox.sh COMMAND…
 set -eu
+if [ "${CASULO_MUTATE_LIST:-}" = cgroup ]; then # in a machine of our own: what the last one has left there
+  find /sys/fs/cgroup -mindepth 1 -depth -type d -exec rmdir {} + 2>/dev/null || true
+fi
 exec unshare --mount --propagation private --pid --fork --kill-child --uts --ipc sh -euc '
   mount -t proc proc /proc
   mount -t tmpfs -o mode=755 dev /mnt

@@ -26,8 +26,33 @@ local LIKELY = {
 local ALL = "container mounts masks rootfs_kinds capabilities host_root ranges exec create init rlimits idmap reach_kernel reach_out inherited "
   .. "terminal process hostile_command hostile_root"
 
---- → a list of names
+-- What limits take is noticed where there are controllers, in machines that are slow: so the tests are named here.
+local USE, LIFE, COMMAND = "spec/cgroup/use_spec.lua", "spec/cgroup/life_spec.lua", "spec/cgroup/command_spec.lua"
+local WITH_CONTROLLERS = {
+  { "CGROUP", USE, "keep a container in a cgroup of its own, with a namespace that begins there" },
+  { "Cgroup:remove", USE, "keep a container in a cgroup of its own, with a namespace that begins there" },
+  { "remove_below", LIFE, "is removed with what was made in it" },
+  { "sweep", LIFE, "of a detached container outlives its caller, and goes at a start of another one" },
+  { "Cgroup:kill", USE, "is ended as a whole where it shares the host's PID namespace" },
+  { "is_frozen", USE, "stands still while it is frozen" },
+  { "undoes", USE, "that the kernel refuses are errors before the start, and name the file" },
+  { "subtree_control", USE, "can be had without any, and then tell as much" },
+  { "own cgroup", USE, "keeps a further command to its limits, too" },
+  { "oom.group", USE, "kill all at once where memory.oom.group says so" },
+  { "write", USE, "set what else is asked for, by field and by file" },
+}
+
+local function with_controllers(key)
+  local names = {}
+  for _, each in ipairs(WITH_CONTROLLERS) do
+    if key:find(each[1], 1, true) then names[#names + 1] = ("%s: %s"):format(each[2], each[3]) end
+  end
+  return table.move({ USE, LIFE, COMMAND }, 1, 3, #names + 1, names)
+end
+
+--- → a list of names, or of paths, some with ": " and a test
 return function(key)
+  if key:find "^cgroup, " or key:find "own cgroup" then return with_controllers(key) end
   local names, found = {}, {}
   local function add(words)
     for name in words:gmatch "%S+" do

@@ -1,17 +1,10 @@
 -- SPDX-License-Identifier: MIT
 -- Each example is run as its header says, and what it prints is compared with the system.
+local cgroup = require "casulo.cgroup"
+local obstacles = require "casulo.obstacles"
 local support = require "support"
 local sys = require "casulo.sys"
-
--- As its header says, but from a directory of the user's own, since some build a root there.
-local function run(name)
-  local top = support.command():match "^(.*)/bin/casulo$"
-  local status, out, err = support.sh(("cd '%s' && %s && exec lua5.4 '%s/examples/%s.lua'"):format(
-    support.tmpdir(), support.environment(), top, name))
-  assert.are.equal("", err)
-  assert.are.equal(0, status)
-  return out
-end
+local run = support.example
 
 local function example(name, body)
   it(name, function()
@@ -120,6 +113,13 @@ describe("example", function()
     assert.is_nil(sys.stat "/usr/x")
   end)
 
+  support.each_identity("14-limits", function()
+    local own = cgroup.own()
+    local found = obstacles.cgroup(own, nil, require "casulo.surroundings") or obstacles.controllers(own, { "cpu", "memory", "pids" })
+    if not found then return end -- spec/cgroup has what it prints here
+    assert.are.equal(("no limits here: %s\n"):format(obstacles.line(found)), run "14-limits")
+  end)
+
   support.each_identity("08-network-namespace", function()
     local out = run "08-network-namespace"
     assert.is_truthy(out:find "^outside: interfaces: [^\n]*lo")
@@ -156,7 +156,7 @@ describe("example", function()
 
   it("headers say goal, how to run and what to expect, in under 60 lines", function()
     local files = sys.scandir "examples"
-    assert.are.equal(13, #files)
+    assert.are.equal(14, #files)
     for _, name in ipairs(files) do
       local text = support.read_file("examples/" .. name)
       for _, word in ipairs { "-- Goal:", "-- Run:", "-- Expect:" } do assert.is_truthy(text:find(word, 1, true), name) end

@@ -46,6 +46,9 @@ describe("make mutate", function()
     local status, text = mutate("--exactly", "start, child: a step of no plan", "container")
     assert.are.equal(1, status, text)
     assert.is_truthy(text:find("^UNNOTICED  start, child: a step of no plan\n +" .. count "UNNOTICED"), text)
+    status, text = mutate("clone: CLONE_NEWUTS", "container: has its loopback up, and no other interface") -- of that spec, this test alone
+    assert.are.equal(1, status, text)
+    assert.is_truthy(text:find("^UNNOTICED  clone: CLONE_NEWUTS\n +" .. count "UNNOTICED"), text)
   end)
 
   it("leaves the host as it was", function()

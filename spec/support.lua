@@ -103,6 +103,17 @@ function support.environment()
   return ("eval \"$(make -s --no-print-directory -C '%s' env)\""):format(support.command():match "^(.*)/bin/casulo$")
 end
 
+--- Runs an example as its header says, but from a directory of the user's own, since some build a root there.
+-- @treturn string what it prints
+function support.example(name)
+  local top = support.command():match "^(.*)/bin/casulo$"
+  local status, out, err = support.sh(("cd '%s' && %s && exec lua5.4 '%s/examples/%s.lua'"):format(
+    support.tmpdir(), support.environment(), top, name))
+  assert.are.equal("", err)
+  assert.are.equal(0, status)
+  return out
+end
+
 --- Runs the command with arguments in a list. → exit status, stdout, stderr
 function support.casulo(arguments)
   local words = { support.command() }

@@ -7,14 +7,7 @@ identity=$1 seconds=$2
 shift 2
 user=61235 # an id that no account has
 
-# The root file system of the machine is an overlay, which an overlay cannot have for its upper layer, and which maps no owners.
-mount -t tmpfs -o mode=755 tmpfs /opt
-mkdir /opt/casulo
-find . -mindepth 1 -maxdepth 1 ! -name .git -exec cp -r {} /opt/casulo/ \;
-cd /opt/casulo
-mount -t tmpfs -o mode=1777 tmpfs /tmp
-eval "$(make -s env)"
-unset XDG_RUNTIME_DIR
+. spec/kernels/place.sh
 
 as=()
 if [ "$identity" = user ]; then
