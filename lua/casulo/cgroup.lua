@@ -49,10 +49,11 @@ local function words_of(path)
   return words
 end
 
+-- → whether; why not
 local function may_write(path)
   local fd <close>, message, errno = sys.open(path, sys.O_WRONLY) -- which changes nothing
   if not fd and not FORBIDDEN[errno] and errno ~= sys.ENOENT then error(message, 0) end
-  return fd ~= nil
+  return fd ~= nil, message
 end
 
 -- → "2", "1", "hybrid", or nothing; and what the trees of version 1 have, as a set
@@ -76,12 +77,16 @@ local function set_of(words)
 end
 
 -- How a cgroup stands to the caller: "free", where it may make cgroups with limits; "busy": it has processes of its own, and the kernel lets
--- none have those beside cgroups with limits, but for the first of all; "threaded"; "forbidden"; "missing".
+-- none have those beside cgroups with limits, but for the first of all; "threaded"; "forbidden", and what was refused, if anything was tried;
+-- "missing".
 local function standing(path)
   local found = look.stat(path)
   if not found or not look.stat(path .. "/cgroup.procs") then return "missing" end
-  if (found.uid ~= sys.geteuid() and sys.geteuid() ~= 0) or not may_write(path .. "/cgroup.procs")
-    or not may_write(path .. "/cgroup.subtree_control") then return "forbidden" end
+  if found.uid ~= sys.geteuid() and sys.geteuid() ~= 0 then return "forbidden" end
+  for _, file in ipairs { "cgroup.procs", "cgroup.subtree_control" } do
+    local may, refusal = may_write(("%s/%s"):format(path, file))
+    if not may then return "forbidden", refusal end
+  end
   local kind = words_of(path .. "/cgroup.type")
   if kind[1] and (kind[1] ~= "domain" or kind[2]) then return "threaded" end
   return kind[1] and (look.text(path .. "/cgroup.procs") or "") ~= "" and "busy" or "free"
@@ -99,8 +104,8 @@ local function withheld(own)
   return found
 end
 
-local function describe(own, path, stands)
-  own.place, own.stands = path, stands
+local function describe(own, path, stands, refusal)
+  own.place, own.stands, own.refusal = path, stands, refusal
   own.controllers, own.passed_on = words_of(path .. "/cgroup.controllers"), set_of(words_of(path .. "/cgroup.subtree_control"))
   own.has = set_of(own.controllers)
   own.withheld = withheld(own)
@@ -119,7 +124,8 @@ end
 -- @treturn table `layout`: "2", "1" or "hybrid", as far as it is mounted; `version1`: a set of the controllers there; and of the tree of
 --   version 2: `top`, the directory that is seen as its top; `path`, that of the caller's cgroup; `place`, that of the nearest of this one
 --   and those above in which the caller can make cgroups; `stands`, how that one is to it: "free"; "busy", for cgroups without limits
---   only; "threaded", "forbidden" or "missing", for none; `controllers`, a list of those that are in it, and `has`, the set;
+--   only; "threaded", "forbidden" or "missing", for none; `refusal`: the call that was forbidden, if one was tried; `controllers`, a list
+--   of those that are in it, and `has`, the set;
 --   `passed_on`, a set of those that cgroups in it get; `withheld`: which cgroup above has one that is not in it; `border`: the cgroup
 --   above the caller's and this one that keeps the caller from starting processes here
 -- @see cgroups(7)
@@ -137,17 +143,18 @@ function cgroup.own(parent)
     own.border = border(own.path, path)
     return describe(own, path, standing(path))
   end
-  local busy, at_own
+  local busy, at_own, refusal
   path = own.path
   while true do
-    local stands = standing(path)
-    at_own = at_own or stands
+    local stands, refused = standing(path)
+    if path == own.path then at_own, refusal = stands, refused end
     if stands == "free" then return describe(own, path, stands) end
     busy = busy or stands == "busy" and path
     if path == target then break end
     path = path:match "^(.*)/"
   end
-  return describe(own, busy or own.path, busy and "busy" or at_own)
+  if busy then return describe(own, busy, "busy") end
+  return describe(own, own.path, at_own, refusal)
 end
 
 -- Descriptors that are closed where an error ends their scope, and are somebody else's where nothing does.

@@ -242,6 +242,15 @@ local function vacate(path)
   return ("mkdir %s/main && for pid in $(cat %s/cgroup.procs); do echo $pid >%s/main/cgroup.procs; done"):format(path, path, path)
 end
 
+local function forbidden(own, parent, host)
+  local refusal = own.refusal and (" (%s)"):format(own.refusal) or ""
+  if parent then
+    return obstacle(("chown -R %s %s"):format(host.login, own.place), "cgroup_parent: the cgroup %s is not the caller's to divide%s",
+      own.place, refusal)
+  end
+  return obstacle(delegate(own, host), "the caller's cgroup, %s, is not its own to divide%s", own.path, refusal)
+end
+
 --- A place where the caller cannot make a cgroup for a container.
 -- @tparam table own of `casulo.cgroup.own`
 -- @tparam ?string parent the one that was asked for
@@ -254,12 +263,7 @@ function obstacles.cgroup(own, parent, host)
   if not own.path then return obstacle(nil, "the caller's cgroup is out of sight") end
   if own.stands == "missing" then return obstacle("mkdir " .. own.place, "cgroup_parent: there is no cgroup %s", own.place) end
   if own.stands == "threaded" then return obstacle("choose another one by cgroup_parent", "the cgroup %s is threaded", own.place) end
-  if own.stands == "forbidden" and not parent then
-    return obstacle(delegate(own, host), "the caller's cgroup, %s, is not its own to divide", own.path)
-  end
-  if own.stands == "forbidden" then
-    return obstacle(("chown -R %s %s"):format(host.login, own.place), "cgroup_parent: the cgroup %s is not the caller's to divide", own.place)
-  end
+  if own.stands == "forbidden" then return forbidden(own, parent, host) end
   if own.border then
     return obstacle(("start casulo in %s/main, or in another one there"):format(own.place),
       "cgroup_parent: nobody starts a process in %s who may not write to %s/cgroup.procs", own.place, own.border)

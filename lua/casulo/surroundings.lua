@@ -29,7 +29,10 @@ local function read(path)
   return file and file:read "a" or ""
 end
 
-function facts.release() return sys.uname().release end
+function facts.release()
+  local name, message = sys.uname()
+  return name and name.release or error(message, 0)
+end
 
 -- A set of capabilities or signals is written as a mask of 16 digits or more, other numbers in decimal.
 function facts.status()
