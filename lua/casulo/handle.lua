@@ -69,9 +69,10 @@ local function signal_of(value, call)
   error(("%s: unknown signal %s"):format(call, require "casulo.check".word(value)), 3)
 end
 
+-- Where that cannot be seen, a signal does no harm.
 local function has_ended(self)
   if self.status or self.result then return true end
-  return self.pidfd:is_open() and descriptors.poll({ ending_of(self) }, 0) ~= 0
+  return self.pidfd:is_open() and (sys.poll({ ending_of(self) }, 0) or 0) ~= 0
 end
 
 --- Sends a signal. Which of them PID 1 of a PID namespace gets: SIGKILL and SIGSTOP, and those that it handles.
@@ -298,11 +299,15 @@ function handle.reap_detached()
   end
 end
 
--- Whether casulo-init has heard, and shut its end, or has ended.
-local function has_heard(control)
+-- Waits until casulo-init has heard, and shut its end, or has ended. → true; or nil, a message and errno
+local function heard(control)
   local entry, deadline = { fd = control, events = 0, revents = 0 }, now() + 10
-  repeat descriptors.poll({ entry }, handle.milliseconds_until(deadline)) until entry.revents ~= 0 or now() >= deadline
-  return entry.revents ~= 0
+  repeat
+    local ready, message, errno = sys.poll({ entry }, handle.milliseconds_until(deadline))
+    if not ready and errno ~= sys.EINTR then return nil, message, errno end
+    if entry.revents ~= 0 then return true end
+  until now() >= deadline
+  return nil, "casulo-init does not answer: is it stopped?", sys.ETIMEDOUT
 end
 
 --- Lets go of the process: no longer is it ended when the handle's scope is left, or the handle is collected. One that was
@@ -311,13 +316,13 @@ end
 -- @treturn boolean true; or nil, a message and errno when that PID 1 is stopped, and does not hear of it
 -- @see PR_SET_PDEATHSIG(2const)
 function Process:detach()
-  self.detached = true
   if self.job.stays and self.control and self.control:is_open() and not self.created then
     local ok, message, errno = sys.sendmsg(self.control, "d", {})
-    if not ok and errno ~= sys.EPIPE then return nil, "detach: " .. message, errno end
-    if not has_heard(self.control) then return nil, "detach: casulo-init does not answer: is it stopped?", sys.ETIMEDOUT end
+    if ok or errno == sys.EPIPE then ok, message, errno = heard(self.control) end
+    if not ok then return nil, "detach: " .. message, errno end
     descriptors.release(self.control)
   end
+  self.detached = true
   return true
 end
 
