@@ -133,10 +133,31 @@ static void at_birth(const struct tracee *parent) {
   child->waits = false;
 }
 
+/* Whose parent was killed before it could tell of this birth: it came to this process. */
+static bool is_orphan(pid_t pid) {
+  char path[32], text[512], *end;
+  snprintf(path, sizeof path, "/proc/%d/stat", pid);
+  FILE *file = fopen(path, "r");
+  if (!file) return false;
+  text[fread(text, 1, sizeof text - 1, file)] = 0;
+  fclose(file);
+  end = strrchr(text, ')');
+  return end && atoi(end + 3) == getpid(); /* ") S PARENT" */
+}
+
+static void look_after_orphans(void) {
+  for (int i = 0; i < alive; i++) {
+    if (!tracees[i].waits || !is_orphan(tracees[i].pid)) continue;
+    tracees[i].waits = false;
+    go_on(&tracees[i], 0);
+  }
+}
+
 static void at_stop(struct tracee *t, int status, bool is_new) {
   int number = WSTOPSIG(status), event = status >> 16;
   if (is_new) {
     t->waits = true;
+    look_after_orphans();
     return;
   }
   if (t->fresh) t->fresh = false;
@@ -158,6 +179,7 @@ static void at_end(struct tracee *t, int status) {
     alarm(AFTERWARDS);
   }
   forget(t);
+  look_after_orphans();
 }
 
 /* Whoever is left would be nobody's: this process is the one that orphans come to. */
