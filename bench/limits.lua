@@ -3,14 +3,13 @@
 
 local casulo = require "casulo"
 local figures = require "bench.figures"
+local interleaved = require "bench.interleaved"
 local kinds = require "bench.kinds"
 local sys = casulo.sys
 
 local LIMITS = { memory = "64m", pids = 20, cpu = 1 } -- less of a processor would be felt by the start itself, on a slow machine
 local MOST_OF_NONE = 1.25
 local TOP = "/sys/fs/cgroup"
-
-local function now() return sys.clock_gettime(sys.CLOCK_MONOTONIC) end
 
 local function write(path, text)
   local fd <close>, message = sys.open(path, sys.O_WRONLY)
@@ -31,21 +30,10 @@ local function enter_cgroup()
   end })
 end
 
-local function measure(times, box)
-  local started = now()
-  local result, err = box:run()
-  times[#times + 1] = (now() - started) * 1e6
-  assert(result and result.exit_code == 0, err)
-end
-
 local function row_of(kind, settings)
   local without = casulo.container(kinds.describe(kind, settings.root, { "/bin/true" }))
-  local with, times = without:with { limits = LIMITS }, { {}, {} }
-  for _ = 1, settings.rounds do
-    measure(times[1], without)
-    measure(times[2], with)
-  end
-  local row = { kind = kinds.TITLES[kind], without = figures.median(times[1]), with = figures.median(times[2]) }
+  local medians = interleaved({ without, without:with { limits = LIMITS } }, settings.rounds)
+  local row = { kind = kinds.TITLES[kind], without = medians[1], with = medians[2] }
   row.ratio = row.with / row.without
   row.targets = { figures.target("of one without", row.ratio, MOST_OF_NONE) }
   return row

@@ -19,6 +19,7 @@ local SECTIONS = {
   { "commands", require "bench.commands", { rounds = 20, runs = 10 }, { rounds = 1, runs = 5 } },
   { "heap", starts.beside_heap, { heaps = { 0, 100, 1024, 4096 }, rounds = 200, turn = 5, copies = 10 },
     { heaps = { 0, 20 }, rounds = 6, turn = 5, copies = 2 } },
+  { "protections", require "bench.protections", { rounds = 400 }, { rounds = 5 } },
   { "pool", require "bench.pool", { rounds = 300 }, { rounds = 10 } },
   { "limits", require "bench.limits", { rounds = 200 }, { rounds = 5 } },
   { "sequence", require "bench.one_by_one", { count = 10000 }, { count = 100 } },
