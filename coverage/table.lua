@@ -1,10 +1,11 @@
 -- SPDX-License-Identifier: MIT
 -- Prints which lines the suite has not reached. Usage: table.lua FILE_OF_LINES MODULE… (C: what gcov -n -t says comes on standard input)
 local reached = {}
-for text in io.lines(arg[1]) do
-  local name = text:match "^%S+"
-  reached[name] = reached[name] or {}
-  for line in text:gmatch " (%d+)" do reached[name][tonumber(line)] = true end
+local file <close> = assert(io.open(arg[1], "rb"))
+for record in function() return file:read(576) end do
+  local name, lines = record:match "^%Z+", {}
+  for line = 1, 511 do lines[line] = record:byte(65 + line) == 1 end
+  reached[name] = lines
 end
 
 local function ranges(lines)
@@ -32,7 +33,7 @@ for i = 2, #arg do
     if number and not line:find("VARARGPREP", 1, true) then executable[tonumber(number)] = true end
   end
   listing:close()
-  local count, lines, seen = 0, {}, reached[arg[i]] or {}
+  local count, lines, seen = 0, {}, reached[arg[i]]
   for number in pairs(executable) do
     count = count + 1
     if not seen[number] then lines[#lines + 1] = number end
