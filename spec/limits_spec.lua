@@ -129,6 +129,61 @@ describe("limits", function()
     end
   end)
 
+  it("are changed all or none, also those that take no controller", function()
+    if not may_make_cgroups() then return end
+    support.leaves_nothing(function()
+      local p <close> = assert(described(nil, { rootfs = support.rootfs(), cgroup = true, command = { "/bin/sleep", "1000" } }):start())
+      local directory = cgroup_support.directory_of(p.pid)
+      local function depth() return support.read_file(directory .. "/cgroup.max.depth") end
+      assert.is_true(p:update { ["cgroup.max.depth"] = 3 })
+      assert.are.equal("3\n", depth())
+      local ok, message, errno = p:update { ["cgroup.max.depth"] = 2, ["cgroup.max.descendants"] = "many" } -- written in this order
+      assert.are.same({ nil, 'update: ["cgroup.max.descendants"]: write ', sys.EINVAL }, { ok, message:match "^.-: write ", errno })
+      assert.are.equal("3\n", depth())
+      assert.has_error(function() p:update { pids = 0 } end, 'update.pids: expected an integer from 1 on, or "max", got 0')
+      p:kill()
+      p:wait()
+      assert.are.same({ nil, "update: the container has ended", sys.ENOENT }, { p:update { ["cgroup.max.depth"] = 3 } })
+    end)
+  end)
+
+  it("let what was made in the cgroup, and what still runs there, go with it", function()
+    if not may_make_cgroups() then return end
+    local box = described(nil, { rootfs = support.rootfs(), cgroup = true, namespaces = { "user", "mount", "cgroup", pid = "host" },
+      command = { "/bin/sh", "-c", "setsid sleep 1001 >/dev/null & echo $!; read line" } })
+    cgroup_support.leaves_nothing(function()
+      local p <close> = assert(box:start { stdin = "pipe", stdout = "pipe" })
+      local left = math.tointeger(tonumber(sys.read(p.stdout, 100)))
+      local directory = cgroup_support.directory_of(p.pid)
+      assert(sys.mkdir(directory .. "/a", 493))
+      assert(sys.mkdir(directory .. "/a/b", 493))
+      p.stdin:close()
+      p:wait()
+      assert.is_nil(sys.stat(directory))
+      support.eventually(function() return select(3, sys.kill(left, 0)) == sys.ESRCH end, "it has ended")
+    end)
+  end)
+
+  it("leave no cgroup behind for long where the caller was killed", function()
+    if not may_make_cgroups() then return end
+    local box = described(nil, { rootfs = support.rootfs(), cgroup = true, command = { "/bin/sleep", "1000" } })
+    local reader <close>, writer = assert(sys.pipe2())
+    local pid = assert(sys.clone(0, function()
+      sys.write(writer, cgroup_support.directory_of(assert(box:start()).pid))
+      sys.poll({}, -1)
+    end))
+    writer:close()
+    local directory = sys.read(reader, 4096)
+    assert.is_truthy(sys.stat(directory))
+    sys.kill(pid, sys.SIGKILL)
+    sys.waitpid(pid)
+    support.eventually(function()
+      return not support.read_file(directory .. "/cgroup.events"):find "populated 1"
+    end, "its processes are gone")
+    assert(described(nil, { rootfs = support.rootfs(), cgroup = true, command = { "/bin/true" } }):run())
+    assert.is_nil(sys.stat(directory:match "^(.*)/"))
+  end)
+
   it("are not needed for a cgroup of its own", function()
     local own = cgroup.own()
     if not may_make_cgroups() then return end
