@@ -117,3 +117,16 @@ describe("a container that cannot start", function()
     assert.is_truthy(err:find "in a chroot", err)
   end)
 end)
+
+describe("a plan with a function", function()
+  it("tells that no copy could be made", function()
+    if not support.needs_root() then return end
+    support.as_user(function()
+      local job = require "casulo.process".job(casulo.plan { function() end })
+      job.flags = 0
+      assert(sys.setrlimit(sys.RLIMIT_NPROC, 0, 0))
+      local process, err = require "casulo.process".start { job = job }
+      assert.are.same({ "nil", "setup", "clone", sys.EAGAIN }, { tostring(process), err.kind, err.call, err.errno })
+    end)
+  end)
+end)
