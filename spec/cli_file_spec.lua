@@ -28,7 +28,8 @@ describe("options beside a file", function()
       file_of "limits = { pids = 5, swap = 0 }" }
     assert.are.same({ "9", "8388608", "50000 100000", "7", "4k", "0" }, { found["pids.max"], found["memory.max"], found["cpu.max"],
       found["cpu.weight"], found["memory.low"], found["memory.swap.max"] })
-    assert.are.same({ 125, "", 'casulo: --limit: expected NAME=VALUE, got "pids"\n' }, { support.casulo { "explain", "--limit", "pids", "--host" } })
+    assert.are.same({ 125, "", 'casulo: --limit: expected NAME=VALUE, got "pids"\n' },
+      { support.casulo { "explain", "--limit", "pids", "--host" } })
   end)
 
   it("leave a field that is no table to the check", function()
