@@ -112,6 +112,16 @@ describe("limits", function()
     end
   end)
 
+  it("are refused where the cgroup above is another user's", function()
+    local top = cgroup.own().top
+    if not support.needs_root() or not may_make_cgroups() then return end
+    support.as_user(function()
+      local ran, err = described({ pids = 5 }, { rootfs = support.rootfs(), cgroup_parent = "/" }):run()
+      assert.are.same({ "nil", ("cgroup_parent: the cgroup %s is not the caller's to divide; cure: chown -R %d %s"):format(top, support.USER, top) },
+        { tostring(ran), tostring(err) })
+    end)
+  end)
+
   it("hold from the birth of the first process, whoever starts it", function()
     if not support.has "strace" then return support.cannot_run "strace is not installed" end
     if not may_make_cgroups() then return end
@@ -194,6 +204,7 @@ describe("limits", function()
       local directory = cgroup_support.directory_of(p.pid)
       assert.are.equal(own.place, directory:match "^(.*)/casulo%-[^/]+/%d+$")
       assert.is_true(p:freeze())
+      assert.are.equal("exec: the container is frozen; thaw lets it go on", tostring(select(2, p:exec { command = { "/bin/true" } })))
       local used = p:stats().cpu.usage
       assert.is_true(used > 0)
       assert.are.equal(used, p:stats().cpu.usage)
