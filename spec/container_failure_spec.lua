@@ -130,3 +130,18 @@ describe("a plan with a function", function()
     end)
   end)
 end)
+
+describe("a start by whom the child's ids are written", function()
+  it("fails where there is no /proc to find the child in", function()
+    if not support.needs_root() then return end
+    local box = casulo.container { rootfs = support.rootfs(), command = { "/bin/true" }, namespaces = { "user", "pid", "mount" },
+      uid_map = { { 0, 100000, 65536 } }, standard_mounts = false }
+    require "sys_support".in_namespaces(sys.CLONE_NEWNS, function()
+      assert(sys.mount("none", "/proc", "tmpfs", 0))
+      local process, err = box:start()
+      assert.are.same({ "nil", "setup", sys.ENOENT }, { tostring(process), err.kind, err.errno })
+      assert.is_truthy(tostring(err):find "^open /proc/%d+: No such file or directory", tostring(err))
+      assert.are.same({ nil, "waitpid -1: No child processes", sys.ECHILD }, { sys.waitpid(-1, sys.__WALL) })
+    end)
+  end)
+end)
