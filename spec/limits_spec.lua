@@ -194,6 +194,19 @@ describe("limits", function()
     assert.is_nil(sys.stat(directory:match "^(.*)/"))
   end)
 
+  it("are out of reach for a command where their cgroup is hidden", function()
+    if not may_make_cgroups() or not support.needs_root() then return end
+    local p <close> = assert(described(nil, { rootfs = support.rootfs(), cgroup = true, command = { "/bin/sleep", "1000" } }):start())
+    local directory = cgroup_support.directory_of(p.pid)
+    require "sys_support".in_namespaces(sys.CLONE_NEWNS, function()
+      assert(sys.mount("none", directory, "tmpfs", 0))
+      local descriptors = #sys.scandir "/proc/self/fd"
+      local q, err = p:exec { command = { "/bin/true" } }
+      assert.are.same({ "nil", ("open %s/cgroup.procs: No such file or directory"):format(directory), descriptors },
+        { tostring(q), tostring(err), #sys.scandir "/proc/self/fd" })
+    end)
+  end)
+
   it("are not needed for a cgroup of its own", function()
     local own = cgroup.own()
     if not may_make_cgroups() then return end
