@@ -165,7 +165,7 @@ fuzz: lint-packages
 # SPECS="spec/plan_spec.lua …": these alone
 coverage: test-packages
 	@$(MAKE) -s all
-	@eval "$$($(MAKE) -s env)" && sh coverage/run.sh "$(LUA_CFLAGS)" $(SPECS)
+	@eval "$$($(MAKE) -s env)" && sh coverage/run.sh "$(LUA_CFLAGS)" "$(LIBLUA)" $(SPECS)
 	$(give_back)
 
 sanitize: lint-packages build/casulo-init

@@ -117,3 +117,31 @@ describe("a container that cannot start", function()
     assert.is_truthy(err:find "in a chroot", err)
   end)
 end)
+
+describe("a plan with a function", function()
+  it("tells that no copy could be made", function()
+    if not support.needs_root() then return end
+    support.as_user(function()
+      local job = require "casulo.process".job(casulo.plan { function() end })
+      job.flags = 0
+      assert(sys.setrlimit(sys.RLIMIT_NPROC, 0, 0))
+      local process, err = require "casulo.process".start { job = job }
+      assert.are.same({ "nil", "setup", "clone", sys.EAGAIN }, { tostring(process), err.kind, err.call, err.errno })
+    end)
+  end)
+end)
+
+describe("a start by whom the child's ids are written", function()
+  it("fails where there is no /proc to find the child in", function()
+    if not support.needs_root() then return end
+    local box = casulo.container { rootfs = support.rootfs(), command = { "/bin/true" }, namespaces = { "user", "pid", "mount" },
+      uid_map = { { 0, 100000, 65536 } }, standard_mounts = false }
+    require "sys_support".in_namespaces(sys.CLONE_NEWNS, function()
+      assert(sys.mount("none", "/proc", "tmpfs", 0))
+      local process, err = box:start()
+      assert.are.same({ "nil", "setup", sys.ENOENT }, { tostring(process), err.kind, err.errno })
+      assert.is_truthy(tostring(err):find "^open /proc/%d+: No such file or directory", tostring(err))
+      assert.are.same({ nil, "waitpid -1: No child processes", sys.ECHILD }, { sys.waitpid(-1, sys.__WALL) })
+    end)
+  end)
+end)

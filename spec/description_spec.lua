@@ -169,6 +169,10 @@ describe("a description", function()
       { { namespaces = { net = "proc/7/ns/net" } }, '.namespaces.net: expected "host" or an absolute path, got "proc/7/ns/net"' },
       { { network = "none", namespaces = { net = "host" } }, '.network: "none" needs a network namespace' },
       { { network = "host", namespaces = { net = "/proc/7/ns/net" } }, '.network: "host", but namespaces joins another' },
+      { { network = "host", namespaces = { "mount", "net" } }, '.network: "host", but namespaces lists net as new' },
+      { { command = { "ls" }, env = { PATH = "" } }, ".env.PATH: it is empty, and the command has no slash: there is nowhere to look for it" },
+      { { namespaces = { "user", "mount", pid = "host" }, mounts = { { type = "proc", target = "/x", hidepid = 2 } } },
+        ".mounts[1].hidepid: the host's PID namespace is shared, and so is its /proc" },
       { { network = "bridge" }, '.network: expected "none" or "host", got "bridge"' },
       { { network = true }, ".network: expected" },
     }

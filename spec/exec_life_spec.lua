@@ -218,4 +218,14 @@ describe("exec and death", function()
       end
     end)
   end)
+
+  it("a container whose rights /proc hides is a clear error", function()
+    if not support.needs_root() then return end
+    local p <close> = assert(box():start())
+    require "sys_support".in_namespaces(sys.CLONE_NEWNS, function()
+      assert(sys.mount("/dev/null", ("/proc/%d/status"):format(p.pid), nil, sys.MS_BIND))
+      local q, err = p:exec { command = FOREVER }
+      assert.are.same({ "nil", ("exec: /proc/%d/status cannot be read"):format(p.pid) }, { tostring(q), tostring(err) })
+    end)
+  end)
 end)

@@ -80,4 +80,24 @@ describe("casulo.sys, with values that nobody expects,", function()
     end)))
     assert.is_true(count > 5000, count)
   end)
+
+  it("notices that a finalizer has changed the steps of a program while it packed them", function()
+    local path = support.tmpdir() .. "/change.lua"
+    support.write_file(path, [[
+      local sys = require "casulo.sys"
+      collectgarbage "generational" -- a young object goes when a little memory is asked for, as between the two looks at the steps
+      for _, step in ipairs { { "chdir", ("/"):rep(100) }, { "execve", "/", { "a", "b" }, {} }, { "umask", { ref = "x" } } } do
+        local ok, message
+        for try = 1, 50 do -- which of them it is that finds the moment depends on what is free
+          local steps, _ = {}, ("x"):rep(try * 1000)
+          for i = 1, 2000 do steps[i] = { "chdir", "/" } end
+          collectgarbage()
+          setmetatable({}, { __gc = function() steps[7] = step end })
+          ok, message = pcall(sys.program, steps)
+          if not ok then break end
+        end
+        print(message)
+      end]])
+    assert.are.same({ 0, ("program: the steps changed while they were packed\n"):rep(3), "" }, { support.sh("$LUA " .. path) })
+  end)
 end)

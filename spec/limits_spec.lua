@@ -112,6 +112,16 @@ describe("limits", function()
     end
   end)
 
+  it("are refused where the cgroup above is another user's", function()
+    local top = cgroup.own().top
+    if not support.needs_root() or not may_make_cgroups() then return end
+    support.as_user(function()
+      local ran, err = described({ pids = 5 }, { rootfs = support.rootfs(), cgroup_parent = "/" }):run()
+      assert.are.same({ "nil", ("cgroup_parent: the cgroup %s is not the caller's to divide; cure: chown -R %d %s"):format(top, support.USER, top) },
+        { tostring(ran), tostring(err) })
+    end)
+  end)
+
   it("hold from the birth of the first process, whoever starts it", function()
     if not support.has "strace" then return support.cannot_run "strace is not installed" end
     if not may_make_cgroups() then return end
@@ -129,6 +139,74 @@ describe("limits", function()
     end
   end)
 
+  it("are changed all or none, also those that take no controller", function()
+    if not may_make_cgroups() then return end
+    support.leaves_nothing(function()
+      local p <close> = assert(described(nil, { rootfs = support.rootfs(), cgroup = true, command = { "/bin/sleep", "1000" } }):start())
+      local directory = cgroup_support.directory_of(p.pid)
+      local function depth() return support.read_file(directory .. "/cgroup.max.depth") end
+      assert.is_true(p:update { ["cgroup.max.depth"] = 3 })
+      assert.are.equal("3\n", depth())
+      local ok, message, errno = p:update { ["cgroup.max.depth"] = 2, ["cgroup.max.descendants"] = "many" } -- written in this order
+      assert.are.same({ nil, 'update: ["cgroup.max.descendants"]: write ', sys.EINVAL }, { ok, message:match "^.-: write ", errno })
+      assert.are.equal("3\n", depth())
+      assert.has_error(function() p:update { pids = 0 } end, 'update.pids: expected an integer from 1 on, or "max", got 0')
+      p:kill()
+      p:wait()
+      assert.are.same({ nil, "update: the container has ended", sys.ENOENT }, { p:update { ["cgroup.max.depth"] = 3 } })
+    end)
+  end)
+
+  it("let what was made in the cgroup, and what still runs there, go with it", function()
+    if not may_make_cgroups() then return end
+    local box = described(nil, { rootfs = support.rootfs(), cgroup = true, namespaces = { "user", "mount", "cgroup", pid = "host" },
+      command = { "/bin/sh", "-c", "setsid sleep 1001 >/dev/null & echo $!; read line" } })
+    cgroup_support.leaves_nothing(function()
+      local p <close> = assert(box:start { stdin = "pipe", stdout = "pipe" })
+      local left = math.tointeger(tonumber(sys.read(p.stdout, 100)))
+      local directory = cgroup_support.directory_of(p.pid)
+      assert(sys.mkdir(directory .. "/a", 493))
+      assert(sys.mkdir(directory .. "/a/b", 493))
+      p.stdin:close()
+      p:wait()
+      assert.is_nil(sys.stat(directory))
+      support.eventually(function() return select(3, sys.kill(left, 0)) == sys.ESRCH end, "it has ended")
+    end)
+  end)
+
+  it("leave no cgroup behind for long where the caller was killed", function()
+    if not may_make_cgroups() then return end
+    local box = described(nil, { rootfs = support.rootfs(), cgroup = true, command = { "/bin/sleep", "1000" } })
+    local reader <close>, writer = assert(sys.pipe2())
+    local pid = assert(sys.clone(0, function()
+      sys.write(writer, cgroup_support.directory_of(assert(box:start()).pid))
+      sys.poll({}, -1)
+    end))
+    writer:close()
+    local directory = sys.read(reader, 4096)
+    assert.is_truthy(sys.stat(directory))
+    sys.kill(pid, sys.SIGKILL)
+    sys.waitpid(pid)
+    support.eventually(function()
+      return not support.read_file(directory .. "/cgroup.events"):find "populated 1"
+    end, "its processes are gone")
+    assert(described(nil, { rootfs = support.rootfs(), cgroup = true, command = { "/bin/true" } }):run())
+    assert.is_nil(sys.stat(directory:match "^(.*)/"))
+  end)
+
+  it("are out of reach for a command where their cgroup is hidden", function()
+    if not may_make_cgroups() or not support.needs_root() then return end
+    local p <close> = assert(described(nil, { rootfs = support.rootfs(), cgroup = true, command = { "/bin/sleep", "1000" } }):start())
+    local directory = cgroup_support.directory_of(p.pid)
+    require "sys_support".in_namespaces(sys.CLONE_NEWNS, function()
+      assert(sys.mount("none", directory, "tmpfs", 0))
+      local descriptors = #sys.scandir "/proc/self/fd"
+      local q, err = p:exec { command = { "/bin/true" } }
+      assert.are.same({ "nil", ("open %s/cgroup.procs: No such file or directory"):format(directory), descriptors },
+        { tostring(q), tostring(err), #sys.scandir "/proc/self/fd" })
+    end)
+  end)
+
   it("are not needed for a cgroup of its own", function()
     local own = cgroup.own()
     if not may_make_cgroups() then return end
@@ -139,6 +217,7 @@ describe("limits", function()
       local directory = cgroup_support.directory_of(p.pid)
       assert.are.equal(own.place, directory:match "^(.*)/casulo%-[^/]+/%d+$")
       assert.is_true(p:freeze())
+      assert.are.equal("exec: the container is frozen; thaw lets it go on", tostring(select(2, p:exec { command = { "/bin/true" } })))
       local used = p:stats().cpu.usage
       assert.is_true(used > 0)
       assert.are.equal(used, p:stats().cpu.usage)

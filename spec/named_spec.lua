@@ -297,3 +297,49 @@ describe("casulo exec", function()
     fails("exec --hostname x web -- ls", "unknown option --hostname (see --help)")
   end)
 end)
+
+describe("casulo stats, freeze, thaw and update", function()
+  local function while_runs(fields, body)
+    local p <close> = start("web", fields)
+    body(p)
+  end
+
+  each_identity("say which container has no cgroup to look at", function()
+    while_runs({}, function()
+      for _, call in ipairs { "stats", "freeze", "thaw", "update --pids 5" } do
+        fails(call .. " web", ("%s: web has no cgroup of its own; run it with limits, or cgroup = true"):format(call:match "^%l+"))
+      end
+      fails("stats", "expected: casulo stats NAME")
+      fails("thaw webb", 'thaw: no container is called "webb"; did you mean web?')
+    end)
+  end)
+
+  it("go by its cgroup, also where that has no controllers", function()
+    if not support.needs_root() then return end
+    if require "casulo.obstacles".cgroup(require "casulo.cgroup".own(), nil, require "casulo.surroundings") then
+      return support.cannot_run "the caller may make no cgroup of version 2 here"
+    end
+    named_support.with_own_run(function()
+      while_runs({ cgroup = true }, function(p)
+        local directory = require "cgroup_support".directory_of(p.pid)
+        local function says(line)
+          local status, out, err = named_support.casulo(line)
+          assert.are.same({ 0, "" }, { status, err }, line)
+          return out
+        end
+        says "freeze web"
+        assert.is_truthy(support.read_file(directory .. "/cgroup.events"):find "frozen 1")
+        local used = says("stats web"):match "cpu%.usage ([%d.]+) s\n"
+        assert.are.equal(used, says("stats --json web"):match '"usage":([%d.]+)')
+        says "thaw web"
+        assert.is_truthy(support.read_file(directory .. "/cgroup.events"):find "frozen 0")
+        says "update --limit cgroup.max.depth=4 web"
+        assert.are.equal("4\n", support.read_file(directory .. "/cgroup.max.depth"))
+        fails("update --limit cgroup.max.depth=many web",
+          ('update: ["cgroup.max.depth"]: write %s/cgroup.max.depth: Invalid argument'):format(directory))
+        fails("update --pids 0 web", 'update.pids: expected an integer from 1 on, or "max", got 0')
+        fails("update web", "update: expected a limit to change (see --help)")
+      end)
+    end)
+  end)
+end)

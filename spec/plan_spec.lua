@@ -81,6 +81,7 @@ describe("the recipes", function()
       recipes.domainname "d", recipes.chroot "/r", recipes.pivot_root "/r", recipes.own_id_maps({ { 0, 1, 1 } }, { { 0, 1, 1 } }) }
     assert.are.equal("mount", calls { all[1] })
     assert.are.equal("umount2 mount", calls { all[2] })
+    assert.are.equal("inode64,size=1m", recipes.tmpfs("/t", { size = "1m", inode64 = true, nr_inodes = false })[1][6])
     assert.are.equal("openat write close openat write close openat write close", calls { all[11] })
     assert.are.equal("/proc/self/setgroups", casulo.plan { all[11] }.steps[1][3])
     for _, step in ipairs(casulo.plan(all).steps) do assert.is_truthy(step.why and #step.why > 5, step[1]) end

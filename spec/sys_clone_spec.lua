@@ -59,7 +59,7 @@ describe("a program", function()
       { 6, { "mount", nil, "/", nil, 0, nil, 5 } }, { 1, { "sethostname" } }, { 1, { "setdomainname", NUL } },
       { 3, { "openat", HERE, "/", nil } }, { 3, { "openat", HERE, "/", 1 << 31 } }, { 4, { "openat", HERE, "/", 0, -1 } },
       { 1, { "unshare" } }, { 1, { "unshare", -1 } }, { 1, { "unshare", 1 << 32 } }, { 1, { "unshare", 0.5 } },
-      { 1, { "unshare", "0" } },
+      { 1, { "unshare", "0" } }, { 1, { "unshare", {} } },
       { 1, { "setresuid", -2, 0, 0 } }, { 3, { "setresuid", 0, 0, (1 << 32) - 1 } }, { 2, { "setresgid", 0, nil, 0 } },
       { 1, { "fchdir" } }, { 1, { "fchdir", "0" } }, { 1, { "fchdir", 1.5 } },
       { 1, { "fchdir", sys.program { { "setsid" } } } },
@@ -86,6 +86,7 @@ describe("a program", function()
 
   test("refuses a nil that stands before another argument; it never counts as 0", function()
     raises("argument 2", sys.program, { { "prctl", sys.PR_CAPBSET_DROP, nil, 0 } })
+    raises("argument 3: expected an integer", sys.program, { { "prctl", sys.PR_CAPBSET_DROP, 0, nil, 0 } })
   end)
 
   test("refuses a structure that is too short for the kernel", function()
@@ -238,6 +239,15 @@ describe("a clone with a program", function()
     assert.is_truthy(message:find("step 1, poll, argument 2: 100 is not between -1 and 0", 1, true), message)
     local program = sys.program { { "poll", {}, 0, expect = 0 } }
     for _ = 1, 2 do sys.waitpid((assert(sys.clone(0, program)))) end
+  end)
+
+  test("that is killed before it executes is an error also to a caller that ignores SIGCHLD", function()
+    local reader, broken <close> = sys.pipe2(0)
+    reader:close()
+    local before = sys.signal(sys.SIGCHLD, sys.SIG_IGN) -- the kernel keeps no status
+    local result = table.pack(sys.clone(0, sys.program { { "sigprocmask", sys.SIG_SETMASK, {} }, { "write", broken, "x" } }))
+    sys.signal(sys.SIGCHLD, before)
+    fails("clone: the child ended at step 2, write", sys.ECANCELED, 2, table.unpack(result, 1, result.n))
   end)
 
   test("that is killed before it executes is an error, and its caller goes on", function()

@@ -23,6 +23,29 @@ local function walk(steps)
   return select(2, sys.waitpid(pid))
 end
 
+describe("sys.clone", function()
+  -- In a new process: one that has started a child keeps its stack for the next.
+  local function started(before, line)
+    local path = support.tmpdir() .. "/start.lua"
+    support.write_file(path, ([[local sys = require "casulo.sys"
+      local program = sys.program { { "_exit", 0 } }
+      %s
+      print(sys.clone(0, program))]]):format(before))
+    return (select(2, support.sh(("%s && %s lua5.4 %s"):format(support.environment(), line or "", path))))
+  end
+
+  test_as_both("fails where there is no memory for the stack of a child", function()
+    assert.are.equal(("nil\tclone: mmap: Cannot allocate memory\t%d\n"):format(sys.ENOMEM),
+      started "assert(sys.setrlimit(sys.RLIMIT_AS, 4096, 4096))")
+  end)
+
+  test_as_both("fails where signals cannot be blocked", function()
+    if not support.has "strace" then return support.cannot_run "strace is not installed" end
+    assert.are.equal(("nil\tclone: rt_sigprocmask: Operation not permitted\t%d\n"):format(sys.EPERM),
+      started("", "strace -o /dev/null -e inject=rt_sigprocmask:error=EPERM"))
+  end)
+end)
+
 describe("landlock", function()
   test_as_both("has a version, and descriptors that an exec closes", function()
     if not has_landlock() then return end

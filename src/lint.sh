@@ -11,7 +11,7 @@ for compiler in gcc clang; do
   $compiler -O2 -Wall -Wextra -Werror -c $1 '-DLUA="lua"' -o "$out/command.o" src/command/casulo.c
   $compiler -O2 -Wall -Wextra -Werror -ffreestanding -c -o "$out/init.o" src/init/casulo-init.c
   for file in bench/*.c faults/*.c; do $compiler -O2 -Wall -Wextra -Werror -c -o "$out/bench.o" "$file"; done
-  for file in fuzz/*.c coverage/*.c spec/scarce.c; do $compiler -O2 -Wall -Wextra -Werror -DCALLS_OF_PROGRAMS=55 $1 -c -o "$out/other.o" "$file"; done
+  for file in fuzz/*.c coverage/*.c spec/scarce.c; do $compiler -O2 -Wall -Wextra -Werror -DCALLS_OF_PROGRAMS=55 '-DCOVERAGE="build"' $1 -c -o "$out/other.o" "$file"; done
   echo "$compiler: clean"
 done
 clang-tidy --quiet --warnings-as-errors='*' \

@@ -211,7 +211,8 @@ local function container_of(arguments)
   elseif not description.rootfs then
     mistake "expected a FILE.lua, --rootfs DIR or --host (see --help)"
   end
-  return require "casulo.container".new(description)
+  local ok, made = pcall(require "casulo.container".new, description)
+  return ok and made or mistake("%s", made)
 end
 
 --- Prints to standard output; a disk that is full is a failure.

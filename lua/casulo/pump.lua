@@ -50,7 +50,7 @@ local function write(way)
   local count, _, errno = sys.write(way.to, way.waiting)
   if count then way.waiting = way.waiting:sub(count + 1)
   elseif errno ~= sys.EAGAIN and errno ~= sys.EINTR then
-    way.waiting, way.ended = "", true -- nobody takes it any more
+    way.waiting = "" -- nobody takes it any more; what comes is read on, or the command would wait for ever to show it
   end
 end
 

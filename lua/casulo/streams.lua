@@ -80,8 +80,6 @@ local function write_some(flow)
   if count then
     flow.position = flow.position + count
     if flow.position > #flow.text then stop(flow) end
-  elseif errno == sys.EPIPE then
-    stop(flow)
   elseif errno ~= sys.EINTR and errno ~= sys.EAGAIN then
     break_off(flow, message, errno)
   end

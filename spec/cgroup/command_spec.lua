@@ -74,14 +74,4 @@ describe("the command", function()
       support.eventually(function() return not sys.stat(directory) end, "the cgroup is gone")
     end)
   end)
-
-  it("says which container has no cgroup to look at", function()
-    while_runs("", function()
-      for _, call in ipairs { "stats", "freeze", "thaw", "update --pids 5" } do
-        local status, _, err = casulo(call .. " web")
-        assert.are.equal(125, status)
-        assert.are.equal(("casulo: %s: web has no cgroup of its own; run it with limits, or cgroup = true\n"):format(call:match "^%l+"), err)
-      end
-    end)
-  end)
 end)
