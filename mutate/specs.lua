@@ -14,14 +14,14 @@ local LIKELY = {
   { "setpriority", "inherited" }, { "personality", "inherited" }, { "oom_score_adj", "inherited" }, { "keyctl", "inherited reach_kernel" },
   { "setgroups", "inherited container exec ranges reach_out" }, { "setres", "ranges idmap exec reach_out exec_attack" },
   { "F_SEAL", "init init_start exec_attack" }, { "^start.*PDEATHSIG", "process init_life start_kill" },
-  { "^exec.*PDEATHSIG", "exec_life" },
-  { "poll", "process start_kill exec_life init_life" }, { "getppid", "exec_life exec_attack" }, { "memfd", "init exec_attack" },
+  { "^exec.*PDEATHSIG", "exec_held exec_life" },
+  { "poll", "process start_kill exec_life exec_held init_life" }, { "getppid", "exec_held exec_life exec_attack" }, { "memfd", "init exec_attack" },
   { "pidfd", "exec_life start_kill" },
   { "close_range", "container exec" }, { "casulo%-init:", "init init_start create init_life" },
   { "overlay", "rootfs_kinds" }, { "layer", "rootfs_kinds" }, { "scratch", "rootfs_kinds mounts" }, { "idmap", "idmap" },
   { "openat2", "container mounts masks hostile_root hostile_command" }, { "devpts", "container terminal" }, { "terminal", "terminal streams" },
   { "master", "terminal" },
-  { "dup2", "terminal streams exec" }, { "cgroup", "reach_out" }, { "^exec", "exec terminal exec_life exec_attack" },
+  { "dup2", "terminal streams exec" }, { "cgroup", "reach_out" }, { "^exec", "exec terminal exec_held exec_life exec_attack" },
 }
 local ALL = "container mounts masks rootfs_kinds capabilities host_root ranges exec create init rlimits idmap reach_kernel reach_out inherited "
   .. "terminal process hostile_command hostile_root"

@@ -5,8 +5,8 @@ local shared = require "exec_support"
 local support = require "support"
 local sys = require "casulo.sys"
 
-local FOREVER, ALL, box, sh, command_of, child_of, facts, status, inside, children = shared.FOREVER, shared.ALL, shared.box, shared.sh,
-  shared.command_of, shared.child_of, shared.facts, shared.status, shared.inside, shared.children
+local FOREVER, ALL, box, sh, command_of, facts, inside, children, only_child_is = shared.FOREVER, shared.ALL, shared.box, shared.sh,
+  shared.command_of, shared.facts, shared.inside, shared.children, shared.only_child_is
 
 describe("a record of a container", function()
   local json = require "dkjson"
@@ -74,13 +74,6 @@ describe("a record of a container", function()
 end)
 
 describe("exec and death", function()
-  local function only_child_is(p)
-    support.eventually(function()
-      while children() ~= tostring(p.pid) and (sys.waitpid(-1, sys.WNOHANG) or 0) ~= 0 do end
-      return children() == tostring(p.pid)
-    end, "no other child is left")
-  end
-
   support.each_identity("what stands for a command takes it along", function()
     support.leaves_nothing(function()
       support.as_subreaper(function()
@@ -140,42 +133,6 @@ describe("exec and death", function()
       end
       assert.are.equal(0, assert(p:exec { command = { "true" } }):wait().exit_code)
     end)
-  end)
-
-  -- Has a copy of this process start a command, and holds for a second whoever has changed its ids. When `is_held` says of casulo-init
-  -- that this is so, a victim is killed; then nothing is left in the container but its first process.
-  local function kills_while_held(options, is_held, victim_of)
-    if not support.needs_root() then return end
-    if not support.has "strace" then return support.cannot_run "strace is not installed" end
-    support.as_subreaper(function()
-      local ids = { { 0, 100000, 10 } }
-      options.command = { "/bin/sleep", "40" }
-      local p <close> = assert(box { namespaces = ALL, uid_map = ids, gid_map = ids }:start())
-      local reader <close>, writer = sys.pipe2(0)
-      local caller = assert(sys.clone(0, function()
-        sys.read(reader, 1)
-        p:exec(options)
-      end, { threads = true }))
-      local strace <close> = assert(io.popen(("exec strace -f -e trace=setresuid -e inject=setresuid:delay_exit=1000000 -p %d 2>&1"):format(caller)))
-      assert.is_truthy(strace:read():find "attached")
-      sys.write(writer, "x")
-      writer:close()
-      local joiner = support.eventually(function() return child_of(caller) end, "casulo-init is there")
-      sys.kill(support.eventually(function() return is_held(joiner) and victim_of(caller, joiner) end, "it is held"), sys.SIGKILL)
-      only_child_is(p)
-      assert.are.equal("1", inside(p))
-    end)
-  end
-
-  it("nothing stays when the caller is killed before the kernel was told again that casulo-init is to die with it", function()
-    kills_while_held({}, function(joiner) return status(joiner, "Uid"):find "^100000\t" end, function(caller) return caller end)
-  end)
-
-  it("nothing stays when casulo-init is killed before the kernel was told again that the command is to die with it", function()
-    kills_while_held({ user = 7 }, function(joiner)
-      local command = child_of(joiner)
-      return command and status(command, "Uid"):find "^100007\t"
-    end, function(_, joiner) return joiner end)
   end)
 
   support.each_identity("a command that is detached, then or later, lives on without its caller", function()

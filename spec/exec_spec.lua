@@ -133,6 +133,15 @@ describe("exec", function()
     for _, field in ipairs { "Uid", "Gid" } do assert.are.equal("100000\t100000\t100000\t100000", status(q.pid, field)) end
   end)
 
+  support.each_identity("leaves what stands for the command the container's capabilities at most, and those that it takes on the way", function()
+    local ON_THE_WAY = 1 << sys.CAP_SETUID | 1 << sys.CAP_SETGID | 1 << sys.CAP_SETPCAP | 1 << sys.CAP_CHOWN
+    local function set_of(pid, field) return tonumber(status(pid, field), 16) end
+    local p <close> = assert(box { capabilities = { "KILL" } }:start())
+    local q <close> = assert(p:exec { command = FOREVER })
+    assert.are.equal(set_of(p.pid, "CapBnd") | ON_THE_WAY, set_of(q.pid, "CapPrm"))
+    assert.are.equal(set_of(q.pid, "CapPrm"), set_of(q.pid, "CapEff"))
+  end)
+
   support.each_identity("captures streams, feeds text, and ends as the command ends", function()
     support.leaves_nothing(function()
       for _, init in ipairs { false, true } do

@@ -85,6 +85,14 @@ end
 
 local function children() return (support.read_file(("/proc/self/task/%d/children"):format(sys.getpid())):gsub(" $", "")) end
 
+-- Waits until this process, which reaps meanwhile, has no other child than a container.
+local function only_child_is(process)
+  support.eventually(function()
+    while children() ~= tostring(process.pid) and (sys.waitpid(-1, sys.WNOHANG) or 0) ~= 0 do end
+    return children() == tostring(process.pid)
+  end, "no other child is left")
+end
+
 -- As root only: containers that an ordinary user cannot make.
 local RANGES = { namespaces = ALL, uid_map = { { 0, 100000, 65536 } }, gid_map = { { 0, 100000, 65536 } } }
 local CONTAINERS = {
@@ -104,5 +112,5 @@ local CONTAINERS = {
 return {
   FOREVER = FOREVER, ALL = ALL, CONTAINERS = CONTAINERS, box = box, sh = sh, command_of = command_of, child_of = child_of, status = status,
   file_at = file_at, facts = facts, descriptors = descriptors, is_gone = is_gone, inside = inside, children = children,
-  with_cgroups = with_cgroups,
+  only_child_is = only_child_is, with_cgroups = with_cgroups,
 }

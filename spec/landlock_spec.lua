@@ -121,6 +121,18 @@ describe("landlock.paths", function()
     assert.is_truthy(tostring(err):find("which is never followed)", 1, true), tostring(err))
   end)
 
+  test("leads a command of exec through none of /proc, either, that has come since", 1, function()
+    local root, outside = casulo.rootfs.busybox(support.tmpdir() .. "/root"), support.tmpdir()
+    support.write_file(outside .. "/file", "of the host")
+    assert(sys.mkdir(root .. "/srv", 493))
+    local p <close> = assert(box("exec sleep 1000", { rootfs = root, landlock = paths { ["/srv"] = "read" } }):start())
+    assert(sys.rmdir(root .. "/srv"))
+    assert(sys.symlink("/proc/self/fd/0", root .. "/srv"))
+    local directory <close> = assert(sys.open(outside, sys.O_RDONLY | sys.O_DIRECTORY | sys.O_CLOEXEC))
+    local q, err = p:exec { command = { "cat", "/srv/file" }, stdin = directory, stdout = "pipe" }
+    assert.are.same({ "nil", sys.ELOOP }, { q and q:wait().stdout or tostring(q), err and err.errno })
+  end)
+
   test("names the place that is missing, or that is a file where it takes a directory", 1, function()
     for path, message in pairs {
       ["/nope"] = 'openat2%(AT_FDCWD, "/nope", .*No such file or directory %(landlock%.paths: there is no such place in the container%)',
@@ -197,6 +209,9 @@ describe("landlock.paths", function()
     for _, init in ipairs { false, true } do
       assert.are.equal("0\n1\n2\n3", (run("ls /proc/self/fd", { init = init, stdin = "null", landlock = paths { ["/etc"] = "read" } })))
     end
+    local p <close> = assert(box("exec sleep 1000", { landlock = paths { ["/etc"] = "read" } }):start())
+    local q = assert(p:exec { command = { "ls", "/proc/self/fd" }, stdin = "null", stdout = "pipe" })
+    assert.are.equal("0\n1\n2\n3\n", q:wait().stdout)
   end)
 
   test("leaves a PID 1 of casulo's own as it is: it signals and reaps", 1, function()
