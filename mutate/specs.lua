@@ -14,7 +14,7 @@ local LIKELY = {
   { "setpriority", "inherited" }, { "personality", "inherited" }, { "oom_score_adj", "inherited" }, { "keyctl", "inherited reach_kernel" },
   { "setgroups", "inherited container exec ranges reach_out" }, { "setres", "ranges idmap exec reach_out exec_attack" },
   { "F_SEAL", "init init_start exec_attack" }, { "^start.*PDEATHSIG", "process init_life start_kill" },
-  { "^exec.*PDEATHSIG", "exec_held exec_life" },
+  { "^exec.*PDEATHSIG", "exec_held exec_life" }, { "^exec.*stream of the caller", "exec_held" },
   { "poll", "process start_kill exec_life exec_held init_life" }, { "getppid", "exec_held exec_life exec_attack" }, { "memfd", "init exec_attack" },
   { "pidfd", "exec_life start_kill" },
   { "close_range", "container exec" }, { "casulo%-init:", "init init_start create init_life" },
