@@ -11,7 +11,7 @@ local in_child = sys_support.in_child
 local in_namespaces = sys_support.in_namespaces
 local NOBODY = sys_support.NOBODY
 
-local function test(name, body) it(name, function() support.leaves_nothing(body) end) end
+local test = sys_support.test
 
 describe("casulo.sys", function()
   test("adds no global", function()

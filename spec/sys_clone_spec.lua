@@ -9,7 +9,7 @@ local test_as_both, raises, fails = sys_support.test_as_both, sys_support.raises
 local HERE, NUL = sys.AT_FDCWD, "a\0b"
 local function ref(name) return { ref = name } end
 
-local function test(name, body) it(name, function() support.leaves_nothing(body) end) end
+local test = sys_support.test
 
 -- Clones with a pipe as the child's standard output; `steps` come before the command. → output, pid, how, code
 local function output(flags, steps, command, options)

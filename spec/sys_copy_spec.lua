@@ -3,7 +3,7 @@
 local support = require "support"
 local sys = require "casulo.sys"
 
-local function test(name, body) it(name, function() support.leaves_nothing(body) end) end
+local test = require "sys_support".test
 
 -- Runs a function in a clone whose standard error is a pipe. → standard error, how it ended, code
 local function run(body, flags)

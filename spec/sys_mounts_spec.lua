@@ -9,7 +9,7 @@ local raises = sys_support.raises
 local fails = sys_support.fails
 local in_namespaces = sys_support.in_namespaces
 
-local function test(name, body) it(name, function() support.leaves_nothing(body) end) end
+local test = sys_support.test
 
 describe("mounts", function()
   test_as_both("appear and go in the namespace of their own only", function()

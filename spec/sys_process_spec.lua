@@ -12,7 +12,7 @@ local in_child = sys_support.in_child
 local in_namespaces = sys_support.in_namespaces
 local sleeper = sys_support.sleeper
 
-local function test(name, body) it(name, function() support.leaves_nothing(body) end) end
+local test = sys_support.test
 
 describe("a process", function()
   test_as_both("has names, a loopback and a PID of its own in new namespaces", function()

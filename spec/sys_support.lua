@@ -1,12 +1,15 @@
 -- SPDX-License-Identifier: MIT
 --- What the specs of casulo.sys share: assertions on results, and children to run in.
 local assert = require "luassert"
+local busted = require "busted"
 local support = require "support"
 local sys = require "casulo.sys"
 
 local sys_support = {}
 
 sys_support.NOBODY = (1 << 22) + 1 -- a pid that no process can have
+
+function sys_support.test(name, body) busted.it(name, function() support.leaves_nothing(body) end) end
 
 function sys_support.test_as_both(name, body) support.each_identity(name, function() support.leaves_nothing(body) end) end
 
