@@ -117,7 +117,7 @@ static int copy_of(int mount, const char *path) {
 static int exists(const char *path) { return access(path, F_OK) == 0; }
 
 /* What there is of lua/casulo/recipes/masks.lua was looked for before the start. */
-static const char *const readonly[] = { "bus", "fs", "irq", "sys", "sysrq-trigger" };
+static const char *const readonly[] = { "bus", "dynamic_debug", "fs", "irq", "sys", "sysrq-trigger" };
 static const char *const hidden_directories[] = { "acpi", "asound", "scsi" };
 static const char *const hidden_files[] = { "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats" };
 #define COUNT(array) (int)(sizeof(array) / sizeof *(array))

@@ -27,7 +27,7 @@ machine() {
   shift 3
   spec/vm-run --kernel "$kernel" --timeout $(($# * seconds + 120)) \
     bash spec/kernels/guest.sh "$identity" "$seconds" "$@" </dev/null >"$logs/$number" 2>&1 || true
-  grep '^== .*:' "$logs/$number" | sed "s/^==/$kernel, $identity:/" || true
+  grep -a '^== .*:' "$logs/$number" | sed "s/^==/$kernel, $identity:/" || true
 }
 export -f machine
 export logs seconds
