@@ -57,6 +57,7 @@ describe("example", function()
   end)
 
   example("05-mount-namespace", function(out)
+    out = out:gsub(",inode64", "") -- an option that some kernels are built with
     assert.are.equal("on the host before: 0 lines\nMounted tmpfs at /mnt/test_mount\n"
       .. "tmpfs /mnt/test_mount tmpfs rw,nosuid,nodev,relatime 0 0\non the host after: 0 lines, directory removed\n", out)
     assert.is_nil(sys.stat "/mnt/test_mount")

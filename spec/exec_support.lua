@@ -43,8 +43,14 @@ end
 -- The child of a process that has one, or nil.
 local function child_of(pid) return tonumber(read_or_nil(("/proc/%d/task/%d/children"):format(pid, pid))) end
 
--- The command of an `exec`, as the host sees it: the child of what stands for it.
-local function command_of(process) return support.eventually(function() return child_of(process.pid) end) end
+-- The command of an `exec`, as the host sees it: the child of what stands for it. At the end of its exec, which shuts casulo's pipe, an
+-- ordinary user may not look at it yet.
+local function command_of(process)
+  return support.eventually(function()
+    local pid = child_of(process.pid)
+    return pid and sys.stat(("/proc/%d/root"):format(pid)) and pid
+  end)
+end
 
 local function status(pid, field) return (support.read_file(("/proc/%d/status"):format(pid)):match("\n" .. field .. ":[ \t]*([^\n]*)")) end
 

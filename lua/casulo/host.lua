@@ -118,10 +118,11 @@ function gather.has_tty_group()
   return false
 end
 
--- Since Linux 6.3 a file in memory can be marked as one to be executed, and must be where vm.memfd_noexec is 1.
+-- Since Linux 6.3 a file in memory can be marked as one to be executed, and must be where vm.memfd_noexec is 1. Where none can be made,
+-- the start says so; that tells nothing for later ones.
 function gather.has_memfd_exec()
   local probe <close>, _, errno = sys.memfd_create("probe", sys.MFD_EXEC)
-  return probe ~= nil or errno ~= sys.EINVAL -- where it is forbidden, too: that is to be said
+  if probe or errno == sys.EINVAL then return probe ~= nil end
 end
 
 local HAS_NONE = { [sys.EOPNOTSUPP] = true, [sys.ENOSYS] = true, [sys.EPERM] = true } -- EPERM: a filter that does not know it
