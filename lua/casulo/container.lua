@@ -53,8 +53,9 @@ end
 local function map_steps(checked)
   if not checked.new.user then return {} end
   local users = require "casulo.recipes.users"
-  local maps = checked.own_maps and users.own_id_maps or checked.maps_by_helper and users.subordinate_id_maps or users.id_maps
-  return maps(checked.uid_map, checked.gid_map)
+  if checked.own_maps then return users.own_id_maps(checked.uid_map, checked.gid_map) end
+  if checked.maps_by_helper then return users.subordinate_id_maps(checked.uid_map, checked.gid_map) end
+  return { life.usual_for_child(checked.has_usual_score), users.id_maps(checked.uid_map, checked.gid_map) }
 end
 
 local function names_steps(checked)

@@ -32,7 +32,8 @@ describe("limits.io", function()
   it("slows down what is written to a device, which stats tell of", function()
     with_device(function(device, number)
       local script = ("dd if=/dev/zero of=%s bs=64k count=32 oflag=direct 2>&1 && echo done; "):format(device)
-      local p <close> = assert(box(script .. FOREVER, { io = { [device] = { wbps = "1m" } } }, { mounts = { { type = "device", source = device } } }):start())
+      local limits = { io = { [device] = { wbps = "1m" } } }
+      local p <close> = assert(box(script .. FOREVER, limits, { mounts = { { type = "device", source = device } } }):start())
       local begin = now()
       assert.are.equal(number .. " rbps=max wbps=1048576 riops=max wiops=max\n", limit_of(p))
       local told = ""
