@@ -60,7 +60,7 @@ describe("a file of the kernel", function()
         /proc/sys/vm/panic_on_oom /proc/sys/kernel/panic /proc/sysrq-trigger /proc/sys/kernel/sysrq /sys/kernel/uevent_helper \
         /proc/sys/fs/binfmt_misc/register /sys/kernel/kexec_crash_size /sys/power/state /sys/fs/cgroup/release_agent /proc/kcore /proc/kmem \
         /proc/1/oom_adj/../../sysrq-trigger; do
-        (: >>$file) 2>/dev/null && echo $file
+        (: >>$file) 2>/dev/null && [ "$(stat -c %t:%T $file)" != 1:3 ] && echo $file # the null device hides some
       done; true]]
     assert.are.equal("", output(support.rootfs(), { "/bin/sh", "-c", script }, fields))
   end)

@@ -122,12 +122,17 @@ describe("a start under 10,000 signals a second", function()
       driver.handle(signal)
       driver.handle(sys.SIGURG) -- which does no harm to a process that does not handle it
       local function now() return sys.clock_gettime(sys.CLOCK_MONOTONIC) end
+      local function has_room() -- in the queue, which overflows while a slow machine starts a container
+        local file <close> = assert(io.open(("/proc/%d/status"):format(own)))
+        local queued, limit = file:read "a":match "SigQ:%s*(%d+)/(%d+)"
+        return queued * 2 < limit + 0
+      end
       local stopped, stop = sys.pipe2(0)
       local told, tell = sys.pipe2(0)
       local sender = assert(sys.clone(0, function()
         local start, sent = now(), 0
         while sys.poll({ { fd = stopped, events = sys.POLLIN } }, 0) == 0 do -- a slow machine never catches up
-          if sent < (now() - start) * 10000 then
+          if sent < (now() - start) * 10000 and (sent % 100 ~= 0 or has_room()) then
             assert(sys.kill(own, signal))
             assert(sys.kill(0, sys.SIGURG)) -- the whole group gets this one, a child that starts among it
             sent = sent + 1

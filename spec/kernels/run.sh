@@ -25,7 +25,7 @@ matching() { grep -E -- "$text" || true; }
 machine() {
   local number=$1 kernel=$2 identity=$3
   shift 3
-  spec/vm-run --kernel "$kernel" --timeout $(($# * seconds + 120)) \
+  spec/vm-run --kernel "$kernel" --memory 2048 --timeout $(($# * seconds + 120)) \
     bash spec/kernels/guest.sh "$identity" "$seconds" "$@" </dev/null >"$logs/$number" 2>&1 || true
   grep -a '^== .*:' "$logs/$number" | sed "s/^==/$kernel, $identity:/" || true
 }
