@@ -55,7 +55,7 @@ local function map_steps(checked)
   local users = require "casulo.recipes.users"
   if checked.own_maps then return users.own_id_maps(checked.uid_map, checked.gid_map) end
   if checked.maps_by_helper then return users.subordinate_id_maps(checked.uid_map, checked.gid_map) end
-  return { life.usual_for_child(checked.has_usual_score), users.id_maps(checked.uid_map, checked.gid_map) }
+  return { life.usual_for_child(), users.id_maps(checked.uid_map, checked.gid_map) }
 end
 
 local function names_steps(checked)

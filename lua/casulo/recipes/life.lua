@@ -129,12 +129,12 @@ function life.streams(variant)
 end
 
 -- The place in the OOM killer's list that nobody has asked for.
-local function usual_score(directory, path, phase)
+local function usual_score()
   return {
-    { "openat", directory, path, sys.O_WRONLY | sys.O_CLOEXEC, as = "oom_score_adj", phase = phase,
+    { "openat", sys.AT_FDCWD, "/proc/self/oom_score_adj", sys.O_WRONLY | sys.O_CLOEXEC, as = "oom_score_adj",
       tolerate = { sys.EACCES, sys.ENOENT }, why = "how willingly the kernel kills it when memory is short: the caller is spared, or offered" },
-    { "write", ref "oom_score_adj", "0", tolerate = { sys.EACCES, sys.EBADF }, phase = phase, why = "this process is neither" },
-    { "close", ref "oom_score_adj", tolerate = { sys.EBADF }, phase = phase, why = "done with it" },
+    { "write", ref "oom_score_adj", "0", tolerate = { sys.EACCES, sys.EBADF }, why = "this process is neither" },
+    { "close", ref "oom_score_adj", tolerate = { sys.EBADF }, why = "done with it" },
   }
 end
 
@@ -153,21 +153,20 @@ function life.usual(denies_keys, has_usual_score, host)
     { "setpriority", sys.PRIO_PROCESS, 0, 0, tolerate = { sys.EACCES },
       why = "the usual share of the processor, whatever the caller's is" },
     { "personality", sys.PER_LINUX, why = "memory laid out at random, and no other mode of old that the caller may be in" },
-    has_usual_score and {} or usual_score(sys.AT_FDCWD, "/proc/self/oom_score_adj"),
+    has_usual_score and {} or usual_score(),
     { "keyctl", sys.KEYCTL_JOIN_SESSION_KEYRING, nil, tolerate = tolerated,
       why = "a keyring of its own, and empty: the caller's keys are not for what runs inside" },
   }
 end
 
---- The same for a child that is born in a user namespace, where it has no right to it: its caller may have that. It waits meanwhile.
--- @tparam boolean has_usual_score whether the caller's place in the OOM killer's list is the usual one
+--- The usual nice value for a child that is born in a user namespace, where it has no right to it: its caller may have that. The child
+-- waits meanwhile. Its place in the OOM killer's list is not set so: as long as it shares the caller's memory, that would be the caller's.
 -- @treturn table steps of phase `born`
--- @see setpriority(2), proc_pid_oom_score_adj(5)
-function life.usual_for_child(has_usual_score)
+-- @see setpriority(2)
+function life.usual_for_child()
   return {
     { "setpriority", sys.PRIO_PROCESS, ref "PID", 0, tolerate = { sys.EACCES, sys.EPERM }, phase = "born",
       why = "the usual share of the processor: a right that nobody has in a new user namespace" },
-    has_usual_score and {} or usual_score(ref "child", "oom_score_adj", "born"),
   }
 end
 
