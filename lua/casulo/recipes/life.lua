@@ -165,7 +165,7 @@ end
 -- @see setpriority(2)
 function life.usual_for_child()
   return {
-    { "setpriority", sys.PRIO_PROCESS, ref "PID", 0, tolerate = { sys.EACCES, sys.EPERM }, phase = "born",
+    { "setpriority", sys.PRIO_PROCESS, ref "PID", 0, tolerate = { sys.EACCES }, phase = "born",
       why = "the usual share of the processor: a right that nobody has in a new user namespace" },
   }
 end
