@@ -93,7 +93,7 @@ describe("a command that is not executed:", function()
   tells("a user with all the processes that it may have", function()
     local box = casulo.container { rootfs = support.rootfs(), command = { "/bin/sleep", "1000" }, user = 61233 }
     local first <close> = assert(box:start())
-    return errors_support.limited(sys.RLIMIT_NPROC, 0, function() return run { user = 61233 } end), first
+    return support.limited(sys.RLIMIT_NPROC, 0, function() return run { user = 61233 } end), first
   end, "root")
   tells("a script that its user may not read, and whose interpreter is missing", function() return of_file("#!/nope\n", 73, { user = 5 }) end, "root")
 end)

@@ -155,13 +155,13 @@ end)
 
 describe("too little", function()
   tells("too many processes", function()
-    return errors_support.limited(sys.RLIMIT_NPROC, 0, function() return run {} end)
+    return support.limited(sys.RLIMIT_NPROC, 0, function() return run {} end)
   end, "user")
   tells("too few descriptors", function()
     local box, err = casulo.container { rootfs = support.rootfs() }, nil
     support.leaves_nothing(function()
       local highest <close> = assert(sys.open("/dev/null", sys.O_RDONLY))
-      err = errors_support.limited(sys.RLIMIT_NOFILE, highest:fileno() + 2, function() return select(2, box:run()) end)
+      err = support.limited(sys.RLIMIT_NOFILE, highest:fileno() + 2, function() return select(2, box:run()) end)
     end)
     return err
   end)

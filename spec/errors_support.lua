@@ -48,15 +48,6 @@ function errors_support.run(fields)
   return err
 end
 
---- Calls a function below a limit. → what that returns
-function errors_support.limited(resource, soft, body)
-  local before, hard = sys.getrlimit(resource)
-  assert(sys.setrlimit(resource, soft, hard))
-  local ok, result = pcall(body)
-  assert(sys.setrlimit(resource, before, hard))
-  return ok and result or error(result, 0)
-end
-
 --- What the command says of it, without its name in front. `before` is a shell line that comes first, or a command to run it by.
 function errors_support.said_by_command(line, before)
   local status, _, err = support.sh(("%s %s %s"):format(before or "", support.command(), line))

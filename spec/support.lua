@@ -25,6 +25,21 @@ function support.needs_root()
   return support.is_root()
 end
 
+--- Whether this process has a capability, by its number.
+function support.has_capability(number)
+  return tonumber(support.read_file "/proc/self/status":match "CapEff:%s*(%x+)", 16) & 1 << number ~= 0
+end
+
+--- Calls a function under another soft limit. → what that returns
+function support.limited(resource, soft, body)
+  local before, hard = sys.getrlimit(resource)
+  assert(sys.setrlimit(resource, soft, hard))
+  local ok, result = pcall(body)
+  assert(sys.setrlimit(resource, before, hard))
+  if not ok then error(result, 0) end
+  return result
+end
+
 --- Whether a program is installed.
 function support.has(program) return os.execute(("command -v %s >/dev/null 2>&1"):format(program)) == true end
 

@@ -9,9 +9,10 @@ local FOREVER = "exec sleep 1000"
 
 local function now() return sys.clock_gettime(sys.CLOCK_MONOTONIC) end
 
-local function output_of(command)
-  local stream <close> = assert(io.popen(command))
-  return stream:read "l"
+local function output_of(line)
+  local status, out, err = support.sh(line)
+  assert.are.equal(0, status, err)
+  return out:match "%S+"
 end
 
 -- Calls a function with the path of a block device of four megabytes, and its numbers.
@@ -20,7 +21,7 @@ local function with_device(body)
   if not sys.stat "/dev/loop-control" then return support.cannot_run "this host has no loop devices; a run in a machine that has covers it" end
   local image = support.tmpdir() .. "/image"
   support.write_file(image, ("\0"):rep(4 << 20))
-  local device = assert(output_of("losetup --find --show " .. image))
+  local device = output_of("losetup --find --show " .. image)
   local ok, message = pcall(body, device, output_of("lsblk --noheadings --nodeps --raw --output MAJ:MIN " .. device))
   assert(os.execute("losetup --detach " .. device))
   if not ok then error(message, 0) end
