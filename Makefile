@@ -35,7 +35,7 @@ BUSTED = $(LUA) /usr/bin/busted
 
 NEEDED = gcc make pkg-config lua5.4 liblua5.4-dev lua-dkjson busybox-static
 NEEDED_BY_TESTS = lua-busted luarocks strace iproute2 uidmap lua-luv lua-cqueues libseccomp-dev
-NEEDED_BY_MACHINES = qemu-system-x86 xz-utils debian-archive-keyring
+NEEDED_BY_MACHINES = qemu-system-x86 xz-utils debian-archive-keyring systemd
 MEASURED_BY_BENCH = hyperfine bubblewrap crun runc gnuplot-nox
 NEEDED_BY_LINT = lua-check clang clang-tidy libclang-rt-14-dev valgrind
 

@@ -81,26 +81,31 @@ function cgroup_support.with_cgroup(body)
   assert(sys.mkdir(path, 493))
   local ok, message = pcall(body, path)
   support.eventually(function()
-    for _, inner in ipairs { "/shell", "" } do sys.rmdir(path .. inner) end
+    sys.rmdir(path)
     return not sys.stat(path)
-  end, "the test's cgroup is empty: " .. cgroup_support.tree(path))
+  end, ("the test's cgroup is empty: %s%s"):format(cgroup_support.tree(path), ok and "" or "\n" .. tostring(message)))
   if not ok then error(message, 0) end
 end
 
---- Calls a function as an ordinary user, in a leaf of a subtree that is delegated to it. It gets the path of that. Another
--- cgroup can be delegated, too.
+--- Calls a function as an ordinary user, in a leaf of a cgroup that is delegated to it. Another cgroup can be delegated, too.
+function cgroup_support.as_user_of(path, body, other)
+  local leaf = path .. "/shell"
+  assert(sys.mkdir(leaf, 493))
+  support.as_user(body, function()
+    support.write_file(leaf .. "/cgroup.procs", "0")
+    for _, place in ipairs { path, leaf, other } do
+      for _, name in ipairs { "", "/cgroup.procs", "/cgroup.subtree_control", "/cgroup.threads" } do
+        assert(sys.chown(place .. name, support.USER, support.USER))
+      end
+    end
+  end)
+  support.eventually(function() return sys.rmdir(leaf) end, "the leaf is empty")
+end
+
+--- The same in a cgroup of its own. The function gets its path.
 function cgroup_support.as_delegated_user(body, other)
   cgroup_support.with_cgroup(function(path)
-    local leaf = path .. "/shell"
-    assert(sys.mkdir(leaf, 493))
-    support.as_user(function() body(path) end, function()
-      support.write_file(leaf .. "/cgroup.procs", "0")
-      for _, place in ipairs { path, leaf, other } do
-        for _, name in ipairs { "", "/cgroup.procs", "/cgroup.subtree_control", "/cgroup.threads" } do
-          assert(sys.chown(place .. name, support.USER, support.USER))
-        end
-      end
-    end)
+    cgroup_support.as_user_of(path, function() body(path) end, other)
   end)
 end
 

@@ -21,7 +21,7 @@ local USER = {
   overlay = "loaded", has_systemd = true, names = true, process_limits = { { name = "sysctl kernel.pid_max", left = 4000000 } },
   cgroup = {
     layout = "2", version1 = {}, top = "/sys/fs/cgroup", path = "/sys/fs/cgroup/ana/shell", place = "/sys/fs/cgroup/ana", stands = "free",
-    controllers = { "cpu", "memory", "pids" }, has = { cpu = true, memory = true, pids = true }, passed_on = {}, withheld = {},
+    has = { cpu = true, memory = true, pids = true }, passed_on = {}, withheld = {},
   },
 }
 local ROOT = over(USER, { uid = 0, gid = 0, login = "root", status = { Seccomp = 0, NoNewPrivs = 0, CapEff = ALL } })
@@ -172,6 +172,10 @@ describe("doctor", function()
 
     local foreign = { stands = "forbidden", path = "/sys/fs/cgroup/a" }
     finds("warning", "/sys/fs/cgroup/a, is not its own to divide", "systemd-run --user --scope -p Delegate=yes casulo …", of(foreign))
+    local service = { stands = "forbidden", path = "/sys/fs/cgroup/system.slice/system-ana.slice/ana@1.service" }
+    finds("warning", "/ana@1.service, is not its own to divide", "mkdir -p /etc/systemd/system/ana@1.service.d && printf '[Service]\\n"
+      .. "Delegate=yes\\nDelegateSubgroup=main\\n' >/etc/systemd/system/ana@1.service.d/delegate.conf && systemctl daemon-reload "
+      .. "&& systemctl restart ana@1.service", of(service))
     finds("warning", "is not its own", "mkdir -p /sys/fs/cgroup/a/ana/shell && chown -R ana /sys/fs/cgroup/a/ana "
       .. "&& echo $$ >/sys/fs/cgroup/a/ana/shell/cgroup.procs", of(foreign, { has_systemd = false }))
     finds("warning", "is not its own", "mount -o remount,rw /sys/fs/cgroup", of(foreign, { uid = 0 }))

@@ -92,23 +92,25 @@ local function standing(path)
   return kind[1] and (look.text(path .. "/cgroup.procs") or "") ~= "" and "busy" or "free"
 end
 
--- Which controllers a cgroup lacks that one above it has: the nearest such one, by their names.
-local function withheld(own)
-  local found, path = {}, own.place
+-- Controllers that the place lacks, and one above it has. They are the place's, too, if the caller can pass them on to it: a systemd
+-- passes on only what its units ask for.
+local function look_above(own)
+  own.held_by, own.withheld = {}, {}
+  local path, is_ours = own.place, true
   while path ~= own.top and path ~= "" do
     path = path:match "^(.*)/"
+    is_ours = is_ours and standing(path) == "free"
     for _, name in ipairs(words_of(path .. "/cgroup.controllers")) do
-      if not own.has[name] then found[name] = found[name] or path end
+      if not own.has[name] and not own.withheld[name] then (is_ours and own.held_by or own.withheld)[name] = path end
     end
+    for name in pairs(own.held_by) do own.has[name] = true end
   end
-  return found
 end
 
 local function describe(own, path, stands, refusal)
   own.place, own.stands, own.refusal = path, stands, refusal
-  own.controllers, own.passed_on = words_of(path .. "/cgroup.controllers"), set_of(words_of(path .. "/cgroup.subtree_control"))
-  own.has = set_of(own.controllers)
-  own.withheld = withheld(own)
+  own.has, own.passed_on = set_of(words_of(path .. "/cgroup.controllers")), set_of(words_of(path .. "/cgroup.subtree_control"))
+  look_above(own)
   return own
 end
 
@@ -124,10 +126,10 @@ end
 -- @treturn table `layout`: "2", "1" or "hybrid", as far as it is mounted; `version1`: a set of the controllers there; and of the tree of
 --   version 2: `top`, the directory that is seen as its top; `path`, that of the caller's cgroup; `place`, that of the nearest of this one
 --   and those above in which the caller can make cgroups; `stands`, how that one is to it: "free"; "busy", for cgroups without limits
---   only; "threaded", "forbidden" or "missing", for none; `refusal`: the call that was forbidden, if one was tried; `controllers`, a list
---   of those that are in it, and `has`, the set;
---   `passed_on`, a set of those that cgroups in it get; `withheld`: which cgroup above has one that is not in it; `border`: the cgroup
---   above the caller's and this one that keeps the caller from starting processes here
+--   only; "threaded", "forbidden" or "missing", for none; `refusal`: the call that was forbidden, if one was tried; `has`: a set of the
+--   controllers that are in it or that the caller can pass on to it, and `held_by`: of these, from which cgroup above; `withheld`: which
+--   cgroup above has one that the caller cannot; `passed_on`, a set of those that cgroups in it get; `border`: the cgroup above the
+--   caller's and this one that keeps the caller from starting processes here
 -- @see cgroups(7)
 function cgroup.own(parent)
   local paths = paths_of "self"

@@ -120,7 +120,7 @@ local function pass_on(self, settings)
   end
   for _, setting in ipairs(settings) do
     if not sys.stat(("%s/%s"):format(self.path, setting.file)) then
-      add(self.parent:match "^(.+)/")
+      for above in self.parent:gmatch "()/" do add(self.parent:sub(1, above - 1)) end -- what is no cgroup has no such file
       return add(self.parent)
     end
   end

@@ -141,7 +141,10 @@ function examine.cgroup(host)
   local own = host.cgroup
   local lack = obstacles.cgroup(own, nil, host) or obstacles.controllers(own, { "memory", "pids", "cpu" })
   if lack then return told("warning", lack) end
-  return "ok", ("%s is the caller's to divide, with the controllers %s"):format(own.place, table.concat(own.controllers, " "))
+  local controllers = {}
+  for name in pairs(own.has) do controllers[#controllers + 1] = name end
+  table.sort(controllers)
+  return "ok", ("%s is the caller's to divide, with the controllers %s"):format(own.place, table.concat(controllers, " "))
 end
 
 function examine.processes(host)

@@ -230,8 +230,14 @@ end
 
 local VERSION_2 = "boot with systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all"
 
+-- Where systemd knows DelegateSubgroup (since 254), the processes of the service stand in a cgroup below its own.
+local SERVICE = "mkdir -p /etc/systemd/system/%s.d && printf '[Service]\\nDelegate=yes\\nDelegateSubgroup=main\\n' "
+  .. ">/etc/systemd/system/%s.d/delegate.conf && systemctl daemon-reload && systemctl restart %s"
+
 local function delegate(own, host)
   if host.uid == 0 then return "mount -o remount,rw " .. own.top end
+  local service = host.has_systemd and own.path:find("/system.slice/", 1, true) and own.path:match "[^/]+%.service$"
+  if service then return SERVICE:format(service, service, service) end
   if host.has_systemd then return "systemd-run --user --scope -p Delegate=yes casulo …" end
   local path = ("%s/%s"):format(own.path, host.login)
   return ("mkdir -p %s/shell && chown -R %s %s && echo $$ >%s/shell/cgroup.procs"):format(path, host.login, path, path)

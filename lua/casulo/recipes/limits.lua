@@ -31,14 +31,17 @@ end
 
 --- Makes the cgroup. Its paths are values: `casulo's cgroup`, in which it is made, with `casulo's subtree_control`, the file there; and
 -- `the container's cgroup`. The value `cgroup` is the descriptor of that, for clone(2).
--- @tparam table settings `place`: the path of the cgroup above, and `missing`: the controllers that it is yet to pass on; `controllers`:
---   those of the container; `limits`: a list of `file` and `value`
+-- @tparam table settings `to_pass_on`: a list of `path` and `controllers`, of cgroups that are yet to pass some on; `controllers`: those
+--   of the container; `limits`: a list of `file` and `value`
 -- @treturn table steps of phase `before`
 -- @see cgroups(7)
 function limits.make(settings)
+  local passing = {}
+  for _, each in ipairs(settings.to_pass_on) do
+    passing[#passing + 1] = pass_on(each.path .. "/cgroup.subtree_control", each.controllers, "controllers for the cgroups in this one")
+  end
   local steps = {
-    pass_on(settings.place .. "/cgroup.subtree_control", settings.missing,
-      "controllers for the cgroups in the nearest one that is the caller's to divide"),
+    passing,
     { "mkdir", ref "casulo's cgroup", 493, tolerate = { sys.EEXIST }, undo = { "rmdir", ref "casulo's cgroup" }, phase = "before",
       why = "one for the containers of this process: as long as it passes controllers on, nobody above takes them away" },
     pass_on(ref "casulo's subtree_control", settings.controllers, "controllers for the containers"),
