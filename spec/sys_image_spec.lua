@@ -248,7 +248,8 @@ describe("casulo-init", function()
   end)
 
   test("tells of a child that is killed on the way, and leaves no zombie", function()
-    local ended = run({ { "umask", 18 } }, nil, { { "sigprocmask", sys.SIG_SETMASK, {} }, { "getpid", as = "self" }, { "umask", 18 },
+    local ended = run({ { "umask", 18 } }, nil, { { "sigprocmask", sys.SIG_SETMASK, {} }, { "getpid", as = "self" },
+      { "prctl", sys.PR_SET_NO_NEW_PRIVS, 1 },
       { "seccomp", sys.SECCOMP_SET_MODE_FILTER, 0, string.pack("=I2I1I1I4", 0x06, 0, 0, 0x80000000) }, -- each further call kills
       { "umask", 18 }, { "_exit", 0 } })
     assert.are.same({ 6, sys.ECANCELED, "exit", 125 }, { ended.failed, ended.errno, ended.how, ended.code })
