@@ -8,8 +8,8 @@ local it = cgroup_support.it
 
 local SYSTEMD = "/lib/systemd/systemd"
 
--- The cgroup is the top of its cgroup namespace, and it is alone in it: its parent stands outside. It gets nothing to write of
--- what is the host's, but for fs.file-max.
+-- The cgroup is the top of its cgroup namespace, and it is alone in it: its parent stands outside. It gets nothing of the
+-- host's to write to, but for fs.file-max.
 local BOOT = [[
 set -e
 cgroup=%s own=%s
@@ -17,13 +17,14 @@ sh -ec 'echo $$ >$1/cgroup.procs; shift; exec unshare --cgroup --pid --mount --u
   sh -ec '
   mount -t proc proc /proc
   for place in /etc /dev; do mount --bind $place $place; mount -o remount,bind,ro $place; done
+  mount --bind /dev/null /dev/console
   mount -t tmpfs tmpfs /run
   umount /sys/fs/cgroup
   mount -t cgroup2 cgroup2 /sys/fs/cgroup
   while grep -qx 0 /sys/fs/cgroup/cgroup.procs; do :; done # the parent
   mkdir -p /run/systemd/system
   cp $1/*.service /run/systemd/system/
-  exec env -i PATH=$PATH container=casulo-spec %s --system --unit=roots.service --show-status=no --log-target=console' sh %s &
+  exec env -i PATH=$PATH container=casulo-spec %s --system --unit=roots.service --show-status=no --log-target=null' sh %s &
 until [ $(wc -l <$cgroup/cgroup.procs) -ge 2 ]; do kill -0 $!; done
 echo $! >$own/cgroup.procs
 wait $!]]
