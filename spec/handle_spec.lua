@@ -104,7 +104,7 @@ describe("a timeout", function()
     support.leaves_nothing(function()
       local text = ""
       local result = assert(box "trap '' TERM HUP INT; echo one; (trap '' TERM; sleep 1000) & while :; do sleep 1; done":run {
-        timeout = 0.3, stdout = function(chunk) text = text .. chunk end })
+        timeout = 1, stdout = function(chunk) text = text .. chunk end })
       assert.are.same({ timed_out = true, signal = sys.SIGKILL }, result)
       assert.are.equal("one\n", text)
     end)
@@ -113,7 +113,7 @@ describe("a timeout", function()
   support.each_identity("is kept while output never stops", function()
     support.leaves_nothing(function()
       local start = now()
-      local result = assert(box "while :; do echo x; done":run { timeout = 0.3, stdout = function() end })
+      local result = assert(box "while :; do echo x; done":run { timeout = 1, stdout = function() end })
       assert.are.same({ timed_out = true, signal = sys.SIGKILL }, result)
       assert.is_true(now() - start < 20)
     end)
@@ -123,7 +123,7 @@ describe("a timeout", function()
     local survivor = [[setsid sleep 1000 & echo $!; ]]
     local start = now()
     local shared = { namespaces = { pid = "host" } }
-    for _, case in ipairs { { "sleep 1000", { timeout = 0.3, stdout = "pipe" } }, { "exit 4", { stdout = "pipe" } } } do
+    for _, case in ipairs { { "sleep 1000", { timeout = 1, stdout = "pipe" } }, { "exit 4", { stdout = "pipe" } } } do
       local result = assert(box(survivor .. case[1], shared):run(case[2]))
       assert.are.equal(case[2].timeout and sys.SIGKILL or 4, result.signal or result.exit_code)
       assert.are.equal(case[2].timeout and true or nil, result.timed_out)
