@@ -4,7 +4,7 @@
 # Usage: run.sh JOBS KERNELS [TEXT]   (of the specs only those with TEXT, a regular expression, in their name)
 set -eu
 unset CASULO_MUST_RUN # what a kernel lacks is pending
-unset MAKEFLAGS       # the specs call make, too, and not with what this was called with
+unset MAKEFLAGS ONLY  # the specs call make, too, and not with what this was called with
 jobs=$1 kernels=$2 text=${3:-}
 seconds=1800 together=6 # how long a spec may take, and how many share a machine
 logs=build/kernels
