@@ -77,10 +77,7 @@ function cgroup_support.with_cgroup(body)
   local own = cgroup.own()
   serial = serial + 1
   local path = ("%s/spec-%d-%d"):format(own.place == "/" and "" or own.place, sys.getpid(), serial)
-  for above in (own.place .. "/"):gmatch "()/" do -- what is no cgroup, or passes them on already, does not mind
-    local fd <close> = sys.open(own.place:sub(1, above - 1) .. "/cgroup.subtree_control", sys.O_WRONLY)
-    if fd then sys.write(fd, "+" .. table.concat(CONTROLLERS, " +")) end
-  end
+  cgroup.pass_on(own.place, CONTROLLERS)
   assert(sys.mkdir(path, 493))
   local ok, message = pcall(body, path)
   support.eventually(function()

@@ -101,9 +101,9 @@ local function look_above(own)
     path = path:match "^(.*)/"
     is_ours = is_ours and standing(path) == "free"
     for _, name in ipairs(words_of(path .. "/cgroup.controllers")) do
-      if not own.has[name] and not own.withheld[name] then (is_ours and own.held_by or own.withheld)[name] = path end
+      if is_ours and not own.has[name] then own.has[name], own.held_by[name] = true, path end
+      if not own.has[name] then own.withheld[name] = own.withheld[name] or path end
     end
-    for name in pairs(own.held_by) do own.has[name] = true end
   end
 end
 
@@ -157,6 +157,17 @@ function cgroup.own(parent)
   end
   if busy then return describe(own, busy, "busy") end
   return describe(own, own.path, at_own, refusal)
+end
+
+--- Makes a cgroup, and those above it, pass controllers on, as far as the caller may. What is refused is seen by the files that are not there.
+-- @tparam string path
+-- @tparam {string,...} names
+-- @see cgroups(7)
+function cgroup.pass_on(path, names)
+  for last in (path .. "/"):gmatch "()/" do -- what is no cgroup has no such file
+    local fd <close> = sys.open(path:sub(1, last - 1) .. "/cgroup.subtree_control", sys.O_WRONLY)
+    for _, name in ipairs(fd and names or {}) do sys.write(fd, "+" .. name) end
+  end
 end
 
 -- Descriptors that are closed where an error ends their scope, and are somebody else's where nothing does.

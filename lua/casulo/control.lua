@@ -5,6 +5,7 @@
 -- Each function takes the cgroup, as of `casulo.own_cgroup`, of a container of this process or of another one.
 -- @module casulo.control
 
+local cgroup = require "casulo.cgroup"
 local description = require "casulo.description"
 local handle = require "casulo.handle"
 local limit_fields = require "casulo.limit_fields"
@@ -113,15 +114,9 @@ end
 
 -- Controllers that the container has no files of yet.
 local function pass_on(self, settings)
-  local needed = limit_fields.controllers(settings)
-  local function add(directory)
-    local fd <close> = sys.open(directory .. "/cgroup.subtree_control", sys.O_WRONLY)
-    for _, name in ipairs(fd and needed or {}) do sys.write(fd, "+" .. name) end -- what is refused is told of by the file that is not there
-  end
   for _, setting in ipairs(settings) do
     if not sys.stat(("%s/%s"):format(self.path, setting.file)) then
-      for above in self.parent:gmatch "()/" do add(self.parent:sub(1, above - 1)) end -- what is no cgroup has no such file
-      return add(self.parent)
+      return cgroup.pass_on(self.parent, (limit_fields.controllers(settings)))
     end
   end
 end
