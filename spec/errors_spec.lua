@@ -97,8 +97,7 @@ describe("a mount that cannot be made:", function()
     return run(overlay { lower = { "/etc" }, upper = "/proc", work = "/proc" })
   end)
   tells("a kernel without a file system", function()
-    local namespaces = support.is_root() and { "mount" } or { "user", "mount" }
-    return of_plan(namespaces, { { "fsopen", "nonexistentfs", sys.FSOPEN_CLOEXEC } })
+    return of_plan(support.mount_namespaces(), { { "fsopen", "nonexistentfs", sys.FSOPEN_CLOEXEC } })
   end)
 end)
 

@@ -167,9 +167,9 @@ describe("a whole start, while memory runs out,", function()
     if not q then return nil, refused end
     return q:wait()
   end, function() made = casulo.container(described { command = { "/bin/cat" } }) end)
-  local NEW = support.is_root() and { "mount" } or { "user", "mount" }
+  local new = support.mount_namespaces()
   sweeps("a plan with a function", function()
-    return casulo.unshared(NEW, { casulo.recipes.private_mounts(), nothing }, { stdout = "pipe", stderr = "null" })
+    return casulo.unshared(new, { casulo.recipes.private_mounts(), nothing }, { stdout = "pipe", stderr = "null" })
   end)
   sweeps("a handle that is forgotten", function()
     local p, err = made:start { stdin = "pipe" }

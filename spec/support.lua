@@ -25,6 +25,9 @@ function support.needs_root()
   return support.is_root()
 end
 
+--- What is new where mounts are: an ordinary user may make them in a user namespace only.
+function support.mount_namespaces() return support.is_root() and { "mount" } or { "user", "mount" } end
+
 --- Whether this process has a capability, by its number.
 function support.has_capability(number)
   return tonumber(support.read_file "/proc/self/status":match "CapEff:%s*(%x+)", 16) & 1 << number ~= 0
