@@ -149,8 +149,8 @@ faults: test-packages
 	$(give_back)
 	@sh faults/run.sh $(JOBS) "$(if $(QUICK),quick)" "$(ONLY)"
 
-build/bench/by_hand: bench/by_hand.c build/bench/filter.h src/clone3.c src/clone3.h
-	$(CC) $(CFLAGS) $(WARNINGS) -static -o $@ bench/by_hand.c src/clone3.c
+build/bench/by_hand: bench/by_hand.c bench/through.c bench/through.h build/bench/filter.h src/clone3.c src/clone3.h
+	$(CC) $(CFLAGS) $(WARNINGS) -static -o $@ $(filter %.c,$^)
 
 build/bench/pause: bench/pause.c
 	@mkdir -p $(@D)

@@ -4,6 +4,8 @@
  *
  * usage: by_hand ROOT/ COMMAND [ARGUMENT…]
  * For each "KIND COUNT" on standard input, starts so many containers, waits for each, and writes a line of microseconds.
+ * usage: by_hand --through DIRECTORY ROOT/ COMMAND
+ * The same by way of casulo-init, whose image for each KIND, with the command in it, is the file of that name.
  * usage: by_hand KIND ROOT/ COMMAND [ARGUMENT…]
  * One container.
  * KIND is four, six or whole. */
@@ -36,6 +38,7 @@
 #include <unistd.h>
 
 #include "../src/clone3.h"
+#include "through.h"
 
 enum { FOUR, SIX, WHOLE };
 enum { SAFE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC };
@@ -47,7 +50,9 @@ static char *environment[] = { "HOME=/root", "PATH=/usr/local/sbin:/usr/local/bi
                                "TERM=dumb", NULL };
 static const char *const nodes[] = { "null", "zero", "full", "random", "urandom", "tty" };
 enum { NODES = sizeof nodes / sizeof *nodes };
-static int caller; /* a pidfd of this process */
+static const char *images; /* a directory; where there is none, the command is executed here */
+static int caller;         /* a pidfd of this process */
+static int highest;        /* the last descriptor that the child needs */
 
 static const char *failed_call; /* written by the child */
 static int failed_errno;
@@ -253,7 +258,7 @@ static void default_signals(void) {
 
 static void child(void *unused) {
   (void)unused;
-  DO(close_range((unsigned)caller + 1, ~0U, CLOSE_RANGE_UNSHARE)); /* until here the descriptors are shared */
+  DO(close_range((unsigned)highest + 1, ~0U, CLOSE_RANGE_UNSHARE)); /* until here the descriptors are shared */
   default_signals();
   die_with_caller();
   DO(setsid());
@@ -268,7 +273,8 @@ static void child(void *unused) {
   DO(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &(struct sock_fprog){ sizeof filter / sizeof *filter, filter }));
   DO(syscall(SYS_setgroups, 0, &(gid_t){ 0 }));
   DO(close_range(3, ~0U, CLOSE_RANGE_CLOEXEC));
-  drop_rights(); /* casulo in casulo-init; here the caller's executable stays within reach */
+  if (images) checked(-1, through_execute());
+  drop_rights(); /* otherwise in casulo-init; here the caller's executable stays within reach */
   DO(chdir("/"));
   DO(sigprocmask(SIG_SETMASK, &(sigset_t){ 0 }, NULL));
   DO(execve(command[0], command, environment));
@@ -287,6 +293,10 @@ static void look_at_score(void) {
   close(file);
 }
 
+static void check_way(const char *failed) {
+  if (failed) give_up(failed, errno);
+}
+
 /* Starts one container and waits for its end. */
 static void run(void) {
   static _Alignas(16) char stack[65536];
@@ -302,14 +312,16 @@ static void run(void) {
   };
   if (kind != FOUR) args.flags |= CLONE_NEWNET | CLONE_NEWCGROUP;
   look_at_score();
-  caller = pidfd_open(getpid(), 0);
+  highest = caller = pidfd_open(getpid(), 0);
   if (caller == -1) give_up("pidfd_open", errno);
+  if (images) check_way(through_open(&highest));
   sigfillset(&all);
   sigprocmask(SIG_BLOCK, &all, &old);
   long pid = clone3_on_stack(&args, child, NULL);
   sigprocmask(SIG_SETMASK, &old, NULL);
   if (pid < 0) give_up("clone3", (int)-pid);
   if (failed_call) give_up(failed_call, failed_errno);
+  if (images) check_way(through_wait());
   close(caller);
   if (poll(&(struct pollfd){ .fd = pidfd, .events = POLLIN }, 1, -1) == -1) give_up("poll", errno);
   if (waitid(P_PIDFD, (id_t)pidfd, &end, WEXITED | __WALL) == -1) give_up("waitid", errno);
@@ -330,6 +342,12 @@ static int kind_of(const char *name) {
   return WHOLE;
 }
 
+static void load_image(const char *name) {
+  char path[4096];
+  snprintf(path, sizeof path, "%s/%s", images, name);
+  check_way(through_load(path));
+}
+
 /* As the standard input says. */
 static void run_many(void) {
   char line[64], name[16];
@@ -337,6 +355,7 @@ static void run_many(void) {
   while (fgets(line, sizeof line, stdin)) {
     if (sscanf(line, "%15s %ld", name, &count) != 2) give_up("expected KIND COUNT", EINVAL);
     kind = kind_of(name);
+    if (images) load_image(name);
     for (; count > 0; count--) {
       double started = now();
       run();
@@ -348,8 +367,12 @@ static void run_many(void) {
 }
 
 int main(int argc, char **argv) {
-  bool once = argc > 3 && argv[1][0] != '/';
   if (argc < 3) give_up("usage: by_hand [KIND] ROOT/ COMMAND", EINVAL);
+  if (argc > 3 && strcmp(argv[1], "--through") == 0) {
+    images = argv[2];
+    argv += 2;
+  }
+  bool once = !images && argc > 3 && argv[1][0] != '/';
   if (once) kind = kind_of(*++argv);
   root = argv[1];
   command = argv + 2;
