@@ -5,7 +5,8 @@
 #   sudo make test  the whole suite
 #   sudo make test-cgroup   what wants the controllers of cgroup v2: here where they are, else in a throw-away machine
 #   sudo make test-kernels  the suite in such machines, by KERNELS="6.1 6.12 newest", as root and as a user: hours (ONLY=text: those specs; JOBS=2)
-#   sudo make bench what containers cost, beside other tools (QUICK=1: in short; ONLY=text: the sections with it in their name)
+#   sudo make bench what containers cost, beside other tools (QUICK=1: in short; ONLY=text: the sections with it in their name;
+#                    REVISION=commit: beside casulo of that one, too)
 #   sudo make mutate  each protective step taken out in turn, and the test that notices (ONLY=text: those with it in their name)
 #   sudo make mutate-cgroup   the same with the steps of limits, in a throw-away machine: minutes (ONLY=text)
 #   sudo make soak  callers killed at random moments, and load, thousands of times (QUICK=1: in short; ONLY=text: those with it in their name)
@@ -122,7 +123,7 @@ lint: lint-packages build/casulo-init build/bench/filter.h
 
 bench: bench-packages
 	@$(MAKE) -s all build/bench/by_hand build/bench/pause
-	@eval "$$($(MAKE) -s env)" && sh bench/run.sh $(if $(QUICK),quick,whole) "$(ONLY)"
+	@eval "$$($(MAKE) -s env)" && sh bench/run.sh $(if $(QUICK),quick,whole) "$(ONLY)" "$(REVISION)"
 	$(give_back)
 
 build/bench/filter.h: bench/filter.lua lua/casulo/default_filter.lua build/casulo/sys.so

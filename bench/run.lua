@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --- Measures what containers cost, casulo's and others', prints it as tables and writes it as JSON.
 --
--- usage: run.lua DIRECTORY REPORT quick|whole [ONLY]
+-- usage: run.lua DIRECTORY REPORT quick|whole [ONLY [REVISION]]
+-- Casulo of that revision is in DIRECTORY/tree, and has been built.
 
 local casulo = require "casulo"
 local crowd = require "bench.crowd"
@@ -10,7 +11,7 @@ local machine = require "bench.machine"
 local starts = require "bench.starts"
 local text_of = require "bench.table"
 
-local directory, report, quick, only = arg[1], arg[2], arg[3] == "quick", arg[4] or ""
+local directory, report, quick, only, revision = arg[1], arg[2], arg[3] == "quick", arg[4] or "", arg[5] or ""
 
 -- The name of each section, what measures it, and how much of it in full and in short. `turn` is how many starts one process does before
 -- another's turn; `patience` how many seconds are spent on starting.
@@ -27,13 +28,17 @@ local SECTIONS = {
   { "alive by tool", crowd.by_tool, { compared = 1000, patience = 60 }, { compared = 20, patience = 10 } },
 }
 
+if revision ~= "" then
+  table.insert(SECTIONS, 1, { "revision", starts.beside_revision, { rounds = 300, turn = 5 }, { rounds = 4, turn = 5 } })
+end
+
 local function measure()
   local list = {}
   for _, section in ipairs(SECTIONS) do
     if section[1]:find(only, 1, true) then
       local settings = section[quick and 4 or 3]
       settings.directory = ("%s/%s"):format(casulo.sys.readlink "/proc/self/cwd", directory)
-      settings.root = settings.directory .. "/root"
+      settings.root, settings.tree, settings.revision = settings.directory .. "/root", settings.directory .. "/tree", revision
       list[#list + 1] = section[2](settings)
       print(text_of(list[#list]))
       io.flush()

@@ -13,6 +13,10 @@ local starts = {}
 
 local function casulo(settings, ...) return peer.start { "lua5.4", "bench/in_process.lua", settings.root, ... } end
 
+-- Another tree of casulo, which has been built, with the benchmark that came with it.
+local IN_TREE = 'cd "$0" && eval "$(make -s --no-print-directory env)" && LUA_PATH="./?.lua;$LUA_PATH" exec lua5.4 bench/in_process.lua "$1"'
+local function casulo_of(tree, settings) return peer.start { "/bin/sh", "-c", IN_TREE, tree, settings.root } end
+
 -- The processes take turns, a few starts each; who begins changes from turn to turn. → the median of each
 local function compare(settings, kind, processes)
   local times, medians = {}, {}
@@ -51,6 +55,25 @@ function starts.beside_c(settings)
     row.casulo, row["by hand"], row.through = compare(settings, kind, { ours, direct, through })
     row.ratio, row["ratio through"] = row.casulo / row["by hand"], row.casulo / row.through
     row.targets = { figures.target("of C by hand", row.ratio, MOST_OF_BY_HAND) }
+    table.insert(section.rows, row)
+  end
+  return section
+end
+
+--- Compares with another revision of casulo.
+-- @tparam table settings `root`, `rounds`, `turn`, `tree`: the directory where that was built, `revision`
+-- @treturn table section
+function starts.beside_revision(settings)
+  local section = {
+    name = "revision", title = ("The same, beside casulo of %s: µs"):format(settings.revision), rows = {},
+    columns = { { "kind", "%s", "new namespaces; mounts" }, { "casulo", "%.0f" }, { "before", "%.0f", settings.revision }, { "ratio", "%.3f" } },
+  }
+  local ours <close> = casulo(settings)
+  local others <close> = casulo_of(settings.tree, settings)
+  for _, kind in ipairs { "four", "six", "whole" } do
+    local row = { kind = kinds.TITLES[kind], runs = settings.rounds * settings.turn }
+    row.casulo, row.before = compare(settings, kind, { ours, others })
+    row.ratio = row.casulo / row.before
     table.insert(section.rows, row)
   end
   return section

@@ -113,6 +113,14 @@ describe("bench", function()
     for _, row in ipairs(rows.alive) do assert.are.equal(1, row.processes) end
   end)
 
+  it("measures nothing beside a revision that there is none of", function()
+    if not support.needs_root() then return end
+    local status, out, err = support.sh "make -s --no-print-directory bench QUICK=1 ONLY=revision REVISION=none-such"
+    assert.are_not.equal(0, status)
+    assert.are.equal("", out)
+    assert.is_truthy(err:find "^fatal: ")
+  end)
+
   it("leaves nothing behind when it is interrupted", function()
     if not support.needs_root() then return end
     make "bench-packages build/bench/by_hand build/bench/pause"
