@@ -176,7 +176,7 @@ end)
 
 -- What casulo does after the filter is there, and what a small program does.
 local OF_CASULO = [[ setgroups setresgid setresuid capset prctl rt_sigaction rt_sigprocmask close_range dup3 dup2 close openat2 chdir fchdir umask
-  setsid fcntl read write poll ppoll pidfd_open execveat execve exit exit_group clone ]]
+  setsid fcntl read write poll ppoll pidfd_open execveat execve clone ]]
 local OF_THE_PROGRAM = [[
   getpid mmap brk arch_prctl set_tid_address set_robust_list rseq prlimit64 readlink readlinkat getrandom mprotect fstat newfstatat ]]
 
@@ -233,6 +233,31 @@ describe("seccomp", function()
     for name in (OF_CASULO .. OF_THE_PROGRAM):gmatch "%S+" do table.insert(allowed, NUMBERS[name] and name) end
     found = made({ seccomp = { allowed, default = "ENOTTY" } }, words)
     for _, word in ipairs(words) do assert.are.equal(sys.ENOTTY, found[word], word) end
+  end)
+
+  test("lets every process end, whatever it refuses", function(is_root)
+    local rules = { default = "EPERM", { "write", action = "allow" }, { NUMBERS.exit, NUMBERS.exit_group, action = "EPERM" } }
+    local failing = box({ seccomp = rules }, { "true" })
+    for _, fields in ipairs { {}, { init = true }, is_root and { user = 5 } or nil } do
+      local result, err = failing:with(fields):run { timeout = 20 }
+      assert.is_nil(result)
+      assert.are.equal(sys.EPERM, err.errno, tostring(err))
+    end
+    local ending = { { NUMBERS.exit, NUMBERS.exit_group, action = "EPERM" } }
+    for _, init in ipairs { false, true } do
+      assert.are.same({ exit_code = 7, stderr = "" }, box({ seccomp = ending, init = init, timeout = 20 }, { "sh", "-c", "exit 7" }):run())
+    end
+    local p <close> = assert(box({ seccomp = ending }, { "sleep", "1000" }):start())
+    local q <close> = assert(p:exec { command = { "sh", "-c", "exit 8" }, timeout = 20 })
+    assert.are.same({ exit_code = 8 }, q:wait())
+  end)
+
+  it("of a program of one's own may refuse to let it end, which then ends by a signal", function()
+    local verdicts = { [NUMBERS.exit] = 0x00050000 | sys.EPERM, [NUMBERS.exit_group] = 0x00050000 | sys.EPERM }
+    local filter = require "casulo.filter".compile { default = 0x7fff0000, machines = { { audit = sys.AUDIT_ARCH_NATIVE, verdicts = verdicts } } }
+    local steps = { { "prctl", sys.PR_SET_NO_NEW_PRIVS, 1 }, { "seccomp", sys.SECCOMP_SET_MODE_FILTER, 0, filter }, { "chdir", "/none-such" } }
+    local pid, message, errno, step = sys.clone(0, sys.program(steps))
+    assert.are.same({ nil, "clone: step 3, chdir: No such file or directory", sys.ENOENT, 3 }, { pid, message, errno, step })
   end)
 
   test("refuses the other machine's calls where default allows all but what is named", function()
@@ -297,6 +322,8 @@ describe("a description of seccomp", function()
     refuses('[1][2]: unknown system call "munt"; did you mean mount?', { { "read", "munt", action = "allow" } })
     refuses('[1][1]: unknown system call "frob_the_nodes"; a number stands for one that casulo does not know',
       { { "frob_the_nodes", action = "allow" } })
+    refuses("[1][2]: exit_group cannot be refused: a process that may not end would run for ever", { { "write", "exit_group", action = "EPERM" } })
+    refuses("[1][1]: exit cannot be refused: a process that may not end would run for ever", { { "exit", action = "kill" } })
     refuses("[1][1]: expected an integer from 0 to 1073741823, got -1", { { -1, action = "allow" } })
     refuses("[1]: expected the names of system calls first", { { action = "allow" } })
     refuses("[1].action: expected a string, got nil", { { "read" } })

@@ -191,7 +191,7 @@ UNINSTRUMENTED static void run_child(void *arg) {
   struct start *s = arg;
   if ((!(s->child.flags & CLONE_FILES) || copy_descriptors(s)) && default_signals(s) && (!s->program->changes_ids || lock_memory(s)))
     walk(s->program);
-  for (;;) raw_call(SYS_exit_group, 125, 0, 0, 0, 0, 0);
+  raw_exit(125);
 }
 
 void share_start(struct start *s) {
@@ -227,7 +227,7 @@ UNINSTRUMENTED static void run_between(void *arg) {
     result = s->verdict == GO && !s->error ? clone3_on_stack(&s->child, run_child, s) : 0;
     if (result < 0) refused(s, "", 0, (int)-result);
   }
-  for (;;) raw_call(SYS_exit_group, 0, 0, 0, 0, 0, 0);
+  raw_exit(0);
 }
 
 pid_t share_open(struct start *s) {

@@ -41,6 +41,8 @@ struct program {
 
 long raw_call(long nr, long a, long b, long c, long d, long e, long f);
 
+_Noreturn void raw_exit(int status);
+
 /* The steps from the first, counted from 0, to before the last. False when one failed, as the record says. */
 bool walk_steps(struct program *program, int first, int last);
 

@@ -17,8 +17,9 @@ local REFUSE, UNKNOWN = ERRNO | sys.EPERM, ERRNO | sys.ENOSYS
 --- The actions of a filter by name; the name of an errno stands for failing with it.
 policy.ACTIONS = { allow = ALLOW, log = 0x7ffc0000, trap = 0x00030000, kill = 0x80000000 }
 
--- Actions after which the call is made.
-local RUNS = { [ALLOW] = true, [policy.ACTIONS.log] = true }
+--- Actions after which the call is made.
+policy.RUNS = { [ALLOW] = true, [policy.ACTIONS.log] = true }
+local RUNS = policy.RUNS
 
 -- Refused calls, and the capability for which they are not: it would be worth nothing without them.
 local REFUSED = {
@@ -70,6 +71,9 @@ local AUDIT = {
   x86_64 = sys.AUDIT_ARCH_X86_64, i386 = sys.AUDIT_ARCH_I386, aarch64 = sys.AUDIT_ARCH_AARCH64, arm = sys.AUDIT_ARCH_ARM,
 }
 
+--- Calls that no rule refuses: who may not end would run for ever, and casulo's own processes, too.
+policy.ENDS = { exit = true, exit_group = true }
+
 -- The verdict on each call of casulo's list, by name.
 local function own_verdicts(numbers, held)
   local verdicts = {}
@@ -99,6 +103,9 @@ local function with_rules(verdicts, numbers, rules)
     end
   end
   for number, verdict in pairs(mentioned) do verdicts[number] = verdict end
+  for name in pairs(policy.ENDS) do
+    if not RUNS[verdicts[numbers[name]]] then verdicts[numbers[name]] = ALLOW end
+  end
 end
 
 local function machine_of(name, held, rules)

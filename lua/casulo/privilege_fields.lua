@@ -63,6 +63,14 @@ end
 
 local MOST_CONDITIONS = 36 -- of one rule: a conditional jump of the filter goes no farther
 
+-- A call that a rule with this action can be about.
+local function check_ruled(call, path, action)
+  local policy = require "casulo.policy"
+  if policy.ENDS[call] and not policy.RUNS[action] then
+    error(("%s: %s cannot be refused: a process that may not end would run for ever"):format(path, call), 0)
+  end
+end
+
 local function check_rule(value, path)
   if type(value) ~= "table" then wrong(path, "a table", value) end
   local calls, named = {}, {}
@@ -72,6 +80,7 @@ local function check_rule(value, path)
   check.table(named, path, { action = true, args = true })
   local rule = { calls = check.list(calls, path, check_call), action = check_action(value.action, path .. ".action") }
   if not rule.calls[1] then error(path .. ": expected the names of system calls first", 0) end
+  for i, call in ipairs(rule.calls) do check_ruled(call, ("%s[%d]"):format(path, i), rule.action) end
   rule.conditions = check.list(value.args or {}, path .. ".args", check_condition)
   if #rule.conditions > MOST_CONDITIONS then error(("%s.args: expected at most %d, got %d"):format(path, MOST_CONDITIONS, #rule.conditions), 0) end
   return rule

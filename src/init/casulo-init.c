@@ -42,10 +42,6 @@ __asm__(".globl _start\n_start: xorl %ebp, %ebp\n andq $-16, %rsp\n call run\n h
 __asm__(".globl _start\n_start: mov x29, xzr\n mov x30, xzr\n bl run\n brk #1\n");
 #endif
 
-static _Noreturn void end(int status) {
-  for (;;) raw_call(SYS_exit_group, status, 0, 0, 0, 0, 0);
-}
-
 static long send_signal(long pid, int number) { return raw_call(SYS_kill, pid, number, 0, 0, 0, 0); }
 
 static long milliseconds(void) {
@@ -97,7 +93,7 @@ static void examine(const struct op *op, int failed) {
 static _Noreturn void fail(const struct record *record, const long *value) {
   report(record, value);
   if (record->failed <= IMAGE->program.count) examine(IMAGE->program.op, record->failed);
-  end(FAILED);
+  raw_exit(FAILED);
 }
 
 static _Noreturn void fail_beside(enum own_call call, long result) {
@@ -137,7 +133,7 @@ static long start_command(struct program *program) {
   long pid = raw_call(SYS_clone, CLONE_VFORK | SIGCHLD, 0, 0, 0, 0, 0); /* not clone3, which the filter hides */
   if (pid == 0) {
     walk_steps(program, IMAGE->fork, IMAGE->program.count);
-    end(FAILED);
+    raw_exit(FAILED);
   }
   if (pid < 0) fail_beside(CLONE, pid);
   const struct record record = come_to(program);
@@ -230,7 +226,7 @@ static _Noreturn void end_as(int status) {
     raw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all_but_this, 0, sizeof all_but_this, 0, 0);
     send_signal(raw_call(SYS_getpid, 0, 0, 0, 0, 0, 0), number);
   }
-  end(number ? 128 + number : status >> 8 & 0xff);
+  raw_exit(number ? 128 + number : status >> 8 & 0xff);
 }
 
 static _Noreturn void look_after(long command, int signals) {
@@ -268,7 +264,7 @@ __attribute__((used)) static _Noreturn void run(void) {
   bool stays = IMAGE->fork < IMAGE->program.count;
   struct program *program = stays ? share() : &IMAGE->program;
   if (!walk_steps(program, 0, IMAGE->fork)) fail(&program->record, program->value);
-  if (!stays) end(FAILED); /* it had no step that becomes a command */
+  if (!stays) raw_exit(FAILED); /* it had no step that becomes a command */
   long signals = raw_call(SYS_signalfd4, -1, (long)&all, sizeof all, CLOSE_ON_EXEC, 0, 0);
   if (signals < 0) fail_beside(SIGNALFD, signals);
   long command = start_command(program);
