@@ -100,13 +100,13 @@ static void directory(const char *path) {
   if (mkdirat(AT_FDCWD, path, 0755) == -1 && errno != EEXIST) DO(-1);
 }
 
-static void attach(int mount, const char *path) { DO(move_mount(mount, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH)); }
+static void attach_in(int directory, int mount, const char *path) {
+  DO(move_mount(mount, "", directory, path, MOVE_MOUNT_F_EMPTY_PATH));
+}
 
-static void attach_device(int device, const char *node) {
-  char path[32];
-  snprintf(path, sizeof path, "/dev/%s", node);
-  DO(mknodat(AT_FDCWD, path, S_IFREG | 0644, 0));
-  attach(device, path);
+static void attach_device(int dev, int device, const char *node) {
+  DO(mknodat(dev, node, S_IFREG | 0644, 0));
+  attach_in(dev, device, node);
 }
 
 static void attach_carefully(int mount, const char *path) {
@@ -190,19 +190,19 @@ static void standard_mounts(int tree) {
   directory("/sys");
   directory("/dev");
   directory("/proc");
-  attach(sysfs, "/sys");
-  attach(dev, "/dev");
-  for (int i = 0; i < NODES; i++) attach_device(device[i], nodes[i]);
-  DO(symlinkat("/proc/self/fd", AT_FDCWD, "/dev/fd"));
-  DO(symlinkat("/proc/self/fd/0", AT_FDCWD, "/dev/stdin"));
-  DO(symlinkat("/proc/self/fd/1", AT_FDCWD, "/dev/stdout"));
-  DO(symlinkat("/proc/self/fd/2", AT_FDCWD, "/dev/stderr"));
-  DO(symlinkat("pts/ptmx", AT_FDCWD, "/dev/ptmx"));
-  directory("/dev/pts");
-  attach(devpts, "/dev/pts");
-  directory("/dev/shm");
-  attach(shm, "/dev/shm");
-  attach(proc, "/proc");
+  attach_in(AT_FDCWD, sysfs, "/sys");
+  attach_in(AT_FDCWD, dev, "/dev");
+  for (int i = 0; i < NODES; i++) attach_device(dev, device[i], nodes[i]);
+  DO(symlinkat("/proc/self/fd", dev, "fd"));
+  DO(symlinkat("/proc/self/fd/0", dev, "stdin"));
+  DO(symlinkat("/proc/self/fd/1", dev, "stdout"));
+  DO(symlinkat("/proc/self/fd/2", dev, "stderr"));
+  DO(symlinkat("pts/ptmx", dev, "ptmx"));
+  DO(mkdirat(dev, "pts", 0755));
+  attach_in(dev, devpts, "pts");
+  DO(mkdirat(dev, "shm", 0755));
+  attach_in(dev, shm, "shm");
+  attach_in(AT_FDCWD, proc, "/proc");
   mask(proc, sysfs, device[0], 1);
 }
 

@@ -3,6 +3,7 @@
 local casulo = require "casulo"
 local hostile = require "hostile_support"
 local support = require "support"
+local sys = require "casulo.sys"
 
 local STARTS = 1000
 
@@ -93,5 +94,25 @@ describe("a root that changes while containers start in it", function()
     end)
     assert.are.same(before, { hostile.snapshot(paths.victim), hostile.snapshot(paths.source) })
     assert.is_true(ran > STARTS / 10 and refused > STARTS / 10, ("%d ran, %d were refused"):format(ran, refused))
+  end)
+
+  -- Through the host's /proc a link of the root leads to the root of any process of the host's.
+  it("leads nothing outside in the places of casulo's own mounts, where the host's /proc is in it", function()
+    if not support.needs_root() then return end
+    local paths, root = hostile.victim(), hostile.small_root()
+    local before = hostile.snapshot(paths.victim)
+    hostile.in_mount_namespace(function()
+      assert(os.execute(("cd '%s' && mkdir proc dev && mount --rbind /proc proc && ln -s /proc/%d/root%s dev-link"):format(
+        root, sys.getpid(), paths.victim)))
+      local box = casulo.container { rootfs = root, command = { "/bin/true" }, stdin = "null", stdout = "null", stderr = "null", timeout = 10 }
+      local swapper <close> = hostile.companion { hostile.compile "swapper.c", root .. "/dev", root .. "/dev-link" }
+      local ran = 0
+      for _ = 1, 500 do
+        if box:run() then ran = ran + 1 end
+      end
+      assert.are.equal("", swapper:finish())
+      assert.is_true(ran > 0 and ran < 500, ran)
+    end)
+    assert.are.equal(before, hostile.snapshot(paths.victim))
   end)
 end)

@@ -16,6 +16,7 @@ local mounts = require "casulo.recipes.mounts"
 local plan = require "casulo.plan"
 local sys = require "casulo.sys"
 
+local ref = plan.ref
 local layout = {}
 
 local ATTACH_WHY = {
@@ -36,8 +37,8 @@ local function mount_list(checked)
       { type = "sysfs", target = "/sys", name = "sysfs" },
       { type = "tmpfs", target = "/dev", name = "dev", size = "64k", mode = "755", mode_why = "only root may add to it", devices = true,
         why = "a /dev with nothing of the host's in it" },
-      { type = "devpts", target = "/dev/pts", name = "devpts" },
-      { type = "tmpfs", target = "/dev/shm", name = "shm", size = "64m", mode = "1777",
+      { type = "devpts", target = "/dev/pts", name = "devpts", within = "dev" },
+      { type = "tmpfs", target = "/dev/shm", name = "shm", within = "dev", size = "64m", mode = "1777",
         mode_why = "everyone may write, and remove only what is theirs", why = "where POSIX shared memory lives" },
       -- last: where it is in sight, a link in the root may lead through /proc/self/fd to what is still open
       { type = "proc", target = "/proc", name = "proc" },
@@ -62,16 +63,26 @@ local function make_devices()
   return steps
 end
 
-local function attach_devices(made)
+-- In the new /dev by its descriptor: who changes the root meanwhile may have put a link in the place where that is attached.
+local function attach_devices(directory)
   local devices = require "casulo.recipes.devices"
   local steps = {}
   for _, node in ipairs(devices.NODES) do
-    local path = "/dev/" .. node
-    steps[#steps + 1] = detached.mount_point(path, true, made)
-    steps[#steps + 1] = detached.attach("device " .. node, path, "the device in its place")
+    steps[#steps + 1] = {
+      { "mknodat", ref(directory), node, sys.S_IFREG | 420, why = "an empty file to mount a file on" },
+      detached.attach("device " .. node, node, "the device in its place", directory),
+    }
   end
-  steps[#steps + 1] = devices.links "/dev"
-  return steps
+  return { steps, devices.links_in(directory) }
+end
+
+-- A standard mount in another one.
+local function attach_within(mount)
+  local place = mount.target:match "[^/]+$"
+  return {
+    { "mkdirat", ref(mount.within), place, 493, why = "a place to mount on" },
+    detached.attach(mount.name, place, ATTACH_WHY[mount.type] or "the mount in its place", mount.within),
+  }
 end
 
 local function is_within(path, list, before)
@@ -82,46 +93,39 @@ local function is_within(path, list, before)
   return false
 end
 
--- What was made below a place can no longer be seen once something is mounted there.
-local function forget_below(target, made)
-  for path in pairs(made) do
-    if path:sub(1, #target + 1) == target .. "/" then made[path] = nil end
-  end
-end
-
 -- What is there for a mount, or in place of one, in the root itself or, where it is nested, in an earlier mount.
-local function make_place(mount, made)
+local function make_place(mount)
   if mount.type == "directory" then
     return detached.directory(mount.name, mount.target, mount.mode and tonumber(mount.mode, 8) or 493)
   elseif mount.type == "symlink" then
     return detached.symlink(mount.name, mount.target, mount.to)
   elseif mount.is_standard then
-    return detached.mount_point(mount.target, mount.is_file, made)
+    return detached.mount_point(mount.target)
   end
   return detached.mount_point_carefully(mount.name, mount.target, mount.is_file)
 end
 
 -- The places that lie in the root itself.
-local function make_places(list, made)
+local function make_places(list)
   local steps = {}
   for i, mount in ipairs(list) do
-    if not is_within(mount.target, list, i) then steps[#steps + 1] = make_place(mount, made) end
+    if not is_within(mount.target, list, i) then steps[#steps + 1] = make_place(mount) end
   end
   return steps
 end
 
 -- One mount in its place, which is made if it lies in an earlier one.
-local function attach_one(mount, made, is_nested)
+local function attach_one(mount, is_nested)
+  if mount.within then return attach_within(mount) end
   local why = ATTACH_WHY[mount.type] or "the mount in its place"
   local attach = mount.is_standard and detached.attach or detached.attach_carefully
-  return { is_nested and make_place(mount, made) or {}, attach(mount.name, mount.target, why) }
+  return { is_nested and make_place(mount) or {}, attach(mount.name, mount.target, why) }
 end
 
 -- Inside the new root: first the places that lie in the root itself, so that it can be made read-only before anything
 -- else is attached to it; then the mounts, each with its place if that lies in an earlier one.
 local function attach_all(checked, list)
-  local made = {}
-  local steps = { make_places(list, made) }
+  local steps = { make_places(list) }
   if checked.readonly then
     steps[#steps + 1] = {
       { "mount_setattr", sys.AT_FDCWD, "/", sys.AT_RECURSIVE, mounts.attribute_set(sys.MOUNT_ATTR_RDONLY),
@@ -131,11 +135,10 @@ local function attach_all(checked, list)
   for i, mount in ipairs(list) do
     local is_nested = is_within(mount.target, list, i)
     if not IS_MADE[mount.type] then
-      steps[#steps + 1] = attach_one(mount, made, is_nested)
-      forget_below(mount.target, made)
-      if mount.devices then steps[#steps + 1] = attach_devices(made) end
+      steps[#steps + 1] = attach_one(mount, is_nested)
+      if mount.devices then steps[#steps + 1] = attach_devices(mount.name) end
     elseif is_nested then
-      steps[#steps + 1] = make_place(mount, made)
+      steps[#steps + 1] = make_place(mount)
     end
   end
   return steps

@@ -152,11 +152,12 @@ end
 -- @tparam string name the value that holds it
 -- @tparam string target
 -- @tparam string why
+-- @tparam[opt] string directory the value that holds the directory in which the target is
 -- @treturn table steps
 -- @see move_mount(2)
-function detached.attach(name, target, why)
+function detached.attach(name, target, why, directory)
   return {
-    { "move_mount", ref(name), "", sys.AT_FDCWD, target, sys.MOVE_MOUNT_F_EMPTY_PATH, why = why },
+    { "move_mount", ref(name), "", directory and ref(directory) or sys.AT_FDCWD, target, sys.MOVE_MOUNT_F_EMPTY_PATH, why = why },
   }
 end
 
@@ -188,7 +189,7 @@ local function open_parents(name, target)
   end
 end
 
---- Makes a place to mount on, as `mount_point` does, where a hostile tree may lie above it, and /proc be in sight: its links to open
+--- Makes a place to mount on, where a hostile tree may lie above it, and /proc be in sight: its links to open
 -- files and other roots lead nowhere. The host's /proc may be mounted in a root, and through it everything of the host be found.
 -- @tparam string name the value that holds the mount; unique
 -- @tparam string target an absolute path
@@ -247,26 +248,15 @@ function detached.symlink(name, target, to)
   return steps
 end
 
---- Makes a place to mount on, with the directories above it, where they are missing.
+--- Makes a directory to mount on, with those above it, where they are missing.
 -- @tparam string target an absolute path
--- @tparam boolean is_file whether a file is mounted there
--- @tparam table made the paths already made, as keys; grows
 -- @treturn table steps
--- @see mkdir(2), mknod(2)
-function detached.mount_point(target, is_file, made)
+-- @see mkdir(2)
+function detached.mount_point(target)
   local steps, path = {}, ""
-  local parent = is_file and target:match "^(.*)/" or target
-  for part in parent:gmatch "[^/]+" do
+  for part in target:gmatch "[^/]+" do
     path = ("%s/%s"):format(path, part)
-    if not made[path] then
-      made[path] = true
-      steps[#steps + 1] = { "mkdirat", sys.AT_FDCWD, path, 493, tolerate = { sys.EEXIST },
-        why = "a place to mount on, where it is missing" }
-    end
-  end
-  if is_file then
-    steps[#steps + 1] = { "mknodat", sys.AT_FDCWD, target, sys.S_IFREG | 420, tolerate = { sys.EEXIST },
-      why = "an empty file to mount a file on, where it is missing" }
+    steps[#steps + 1] = { "mkdirat", sys.AT_FDCWD, path, 493, tolerate = { sys.EEXIST }, why = "a place to mount on, where it is missing" }
   end
   return steps
 end

@@ -20,18 +20,25 @@ devices.LINKS = {
 
 local HARMLESS = sys.MOUNT_ATTR_RDONLY | sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NOEXEC
 
---- Links a minimal /dev has.
--- @tparam string target where it is mounted
--- @treturn table steps
-function devices.links(target)
+local function link_steps(directory, prefix)
   local steps = {}
   for i, link in ipairs(devices.LINKS) do
-    steps[i] = { "symlinkat", link[2], sys.AT_FDCWD, ("%s/%s"):format(target, link[1]),
+    steps[i] = { "symlinkat", link[2], directory, prefix .. link[1],
       why = link[1] == "ptmx" and "a new terminal comes from the container's own devpts"
         or "the descriptors of whoever looks, as programs expect them in /dev" }
   end
   return steps
 end
+
+--- Links a minimal /dev has.
+-- @tparam string target where it is mounted
+-- @treturn table steps
+function devices.links(target) return link_steps(sys.AT_FDCWD, target .. "/") end
+
+--- The same where it has no place yet, or one that is not to be trusted.
+-- @tparam string name the value that holds it
+-- @treturn table steps
+function devices.links_in(name) return link_steps(plan.ref(name), "") end
 
 --- A minimal /dev made in place: a tmpfs with the host's harmless devices, terminals and shared memory of its own.
 -- The host's /dev is bound in from, so this comes before a new root is entered.
