@@ -87,6 +87,29 @@ describe("the host as a root", function()
     end)
   end)
 
+  it("covers them below what is writable, too, wherever that is and however it is named", function()
+    if not support.needs_root() then return end
+    local directory = support.tmpdir() -- in a directory that is the container's own inside
+    local script = directory .. "/box.lua"
+    support.write_file(script, ([[return { rootfs = { type = "host", writable = { "/srv/tree", "%s/link", "%s/work" } }, stderr = "null",
+      command = { "sh", "-c", "for d in /srv/tree %s/link %s/work; do cd $d; ls -A proc sys run deep/proc | wc -l; stat -c %%F version; cat file;"
+        .. "(exec 3<>proc/sys/kernel/core_pattern) && echo open; echo written >made || echo refused; done" } }]]):format(
+      directory, directory, directory, directory))
+    support.leaves_nothing(function()
+      local status, out, err = support.sh(([[cd %s && mkdir work && ln -s /srv/target link && unshare -m sh -c '
+        mount -t tmpfs none /srv && mount -t tmpfs none /run && touch /run/socket && mkdir /srv/tree /srv/target &&
+        for d in /srv/tree /srv/target %s/work; do
+          mount -t tmpfs none $d && cd $d && mkdir -p proc sys run deep/proc && touch version && echo text >file &&
+          mount --rbind /proc proc && mount --rbind /sys sys && mount --bind /run run && mount -t proc none deep/proc &&
+          mount --bind /proc/version version || exit
+        done
+        %s run %s && cat /srv/tree/made /srv/target/made %s/work/made']]):format(directory, directory, support.command(), script, directory))
+      -- four names with a colon each, and an empty line between two
+      assert.are.same({ 0, ("7\nregular empty file\ntext\n"):rep(3) .. ("written\n"):rep(3), "" }, { status, out, err })
+    end)
+    for _, name in ipairs { "work", "link" } do assert.is_truthy(sys.lstat(("%s/%s"):format(directory, name))) end
+  end)
+
   support.each_identity("takes mounts at places that links lead to, and others that the host lacks", function()
     assert.are.equal("first\nsecond", output("cat /usr/lib/casulo-spec-none/x /nowhere/y", nil, { mounts = {
       { type = "tmpfs", target = "/lib" }, { type = "file", target = "/lib/casulo-spec-none/x", content = "first\n" },

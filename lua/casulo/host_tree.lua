@@ -63,6 +63,13 @@ local function host_mounts()
   return list
 end
 
+-- Where a path of the host leads; `path` is how messages call it.
+local function real_path(place, path)
+  local opened <close>, message = sys.open(place, sys.O_PATH)
+  if not opened then error(("%s: %s"):format(path, message), 0) end
+  return look.readlink(("/proc/self/fd/%d"):format(opened:fileno())) or error(path .. ": this takes a /proc", 0)
+end
+
 local function cover(path, host)
   if host.is_file(path) then return { type = "file", target = path, content = "", mode = "0", readonly = true } end
   return { type = "tmpfs", target = path, mode = "555", readonly = true, why = "nothing, where the host has what is not for inside" }
@@ -75,27 +82,42 @@ local function is_below_one_of(path, list)
   return false
 end
 
--- Mounts of the kernel's file systems below what is shown, and of the host's /run in another place; the uppermost ones.
-local function covers(directories, host)
-  local shown, run, list, mounted = {}, nil, {}, host_mounts()
-  for _, name in ipairs(directories) do shown[name] = true end
+-- The mounts of the host that are not for inside: the kernel's file systems, and its /run in another place; in the order of their paths.
+local function mounts_to_cover()
+  local run, list, mounted = nil, {}, host_mounts()
   for _, mount in ipairs(mounted) do
     if mount.path == "/run" then run = mount.device end
   end
-  table.sort(mounted, function(a, b) return a.path < b.path end)
   for _, mount in ipairs(mounted) do
-    local is_hidden = (OF_THE_KERNEL[mount.type] or mount.device == run) and shown[first_part(mount.path)]
-    if is_hidden and not is_below_one_of(mount.path, list) and look.lstat(mount.path) then list[#list + 1] = cover(mount.path, host) end
+    if OF_THE_KERNEL[mount.type] or mount.device == run then list[#list + 1] = mount.path end
+  end
+  table.sort(list)
+  return list
+end
+
+-- Covers for those below what is shown; the uppermost ones.
+local function covers(directories, to_cover, host)
+  local shown, list = {}, {}
+  for _, name in ipairs(directories) do shown[name] = true end
+  for _, path in ipairs(to_cover) do
+    if shown[first_part(path)] and not is_below_one_of(path, list) and look.lstat(path) then list[#list + 1] = cover(path, host) end
+  end
+  return list
+end
+
+-- Likewise below a place of the host that is bound in, which brings its mounts along.
+local function covers_within(place, to_cover, host)
+  local real, list = real_path(place, place), {}
+  for _, path in ipairs(to_cover) do
+    local target = path:sub(1, #real + 1) == real .. "/" and place .. path:sub(#real + 1)
+    if target and not is_below_one_of(target, list) and look.lstat(path) then list[#list + 1] = cover(target, host) end
   end
   return list
 end
 
 -- A path of the host that is the same inside; one that is relative begins where the caller stands.
 local function absolute(value, path)
-  if value:sub(1, 1) == "/" then return check.absolute(value, path) end
-  local opened <close>, message = sys.open(value, sys.O_PATH)
-  if not opened then error(("%s: %s"):format(path, message), 0) end
-  return look.readlink(("/proc/self/fd/%d"):format(opened:fileno())) or error(path .. ": this takes a /proc", 0)
+  return value:sub(1, 1) == "/" and check.absolute(value, path) or real_path(value, path)
 end
 
 local function check_place(value, path, host)
@@ -127,19 +149,22 @@ end
 
 local function mounts_of(writable, hidden, host)
   local directories, links = top_level()
-  local list = {}
+  local list, to_cover = {}, mounts_to_cover()
   local function put(mount) list[#list + 1] = mount end
   for name, to in pairs(links) do put { type = "symlink", target = "/" .. name, to = to } end
   table.sort(list, function(a, b) return a.target < b.target end)
   for _, name in ipairs(directories) do
     put { type = "bind", source = "/" .. name, target = "/" .. name, readonly = true, nodev = true }
   end
-  for _, mount in ipairs(covers(directories, host)) do put(mount) end
+  for _, mount in ipairs(covers(directories, to_cover, host)) do put(mount) end
   for _, name in ipairs { "tmp", "run", "home", "root" } do
     put { type = "tmpfs", target = "/" .. name, mode = PRIVATE[name], why = "the container's own, in place of the host's" }
   end
   for _, place in ipairs(writable) do
     put { type = "bind", source = place, target = place, nodev = true, is_file = host.is_file(place) }
+  end
+  for _, place in ipairs(writable) do
+    for _, mount in ipairs(covers_within(place, to_cover, host)) do put(mount) end
   end
   for _, place in ipairs(hidden) do put(cover(place, host)) end
   return list
