@@ -81,6 +81,36 @@ describe("a container", function()
     assert.are.equal(mode, sys.stat("/dev/null").mode)
   end)
 
+  -- Where a mistake would change the host's own, it is another one that changes.
+  it("cannot change the host's /dev/null by a stream that is one", function()
+    if not support.needs_root() then return end
+    local change = "chmod 640 /proc/self/fd/0; chown 7 /proc/self/fd/1; chmod 600 /proc/self/fd/2; cat; echo unseen"
+    hostile.in_mount_namespace(function()
+      assert(os.execute [[mount -t tmpfs none /mnt && cd /dev && cp -a null zero full random urandom tty /mnt && mount --bind /mnt /dev]])
+      for _, stream in ipairs { "null", "inherit" } do
+        for _, standard_mounts in ipairs { true, false } do
+          local box = casulo.container { rootfs = support.rootfs(), standard_mounts = standard_mounts,
+            mounts = { { type = "proc", target = "/proc" } }, command = { "sh", "-c", change }, stdin = stream, stdout = stream, stderr = stream }
+          local kept = {}
+          for number = 0, 2 do
+            kept[number] = assert(sys.fcntl(number, sys.F_DUPFD_CLOEXEC, 3))
+            local null <close> = assert(sys.open("/dev/null", sys.O_RDWR))
+            sys.dup2(null, number)
+          end
+          local p <close> = box:with { command = { "sleep", "1000" } }:start()
+          local result, err = box:run()
+          local of_exec = p and p:exec { command = { "sh", "-c", change }, stdin = stream, stdout = stream, stderr = stream }
+          local exec_result = of_exec and of_exec:wait()
+          for number = 0, 2 do sys.dup2(kept[number], number) end
+          assert.are.same({ exit_code = 0 }, result, tostring(err))
+          assert.are.same({ exit_code = 0 }, exec_result)
+          local null = assert(sys.stat "/dev/null")
+          assert.are.same({ 438, 0 }, { null.mode & 4095, null.uid })
+        end
+      end
+    end)
+  end)
+
   -- The options of each mount inside, by its place.
   local function mounts_in(fields)
     local found = {}

@@ -95,6 +95,7 @@ local function surroundings(checked, host, variant)
     checked.new.net and require "casulo.recipes.network".loopback() or {},
     names_steps(checked),
     variant.tty and require "casulo.recipes.terminal".open(variant.tty, checked.user) or {},
+    checked.standard_mounts and life.nulls(variant, "dev") or {},
     command.filtered(checked), -- casulo-init, too: from inside one may make it do what one may not do oneself
   }, with_caller
 end
@@ -168,12 +169,12 @@ end
 
 --- What makes the plan of one start differ from that of another.
 -- @tparam table settings of a run
--- @treturn table `stdin`, `stdout`, `stderr`: true where it is not the caller's; `fds`: a sorted list of the numbers of
+-- @treturn table `stdin`, `stdout`, `stderr`: true where it is not the caller's, or "null"; `fds`: a sorted list of the numbers of
 --   further descriptors; `detach`; `tty`: its size; `gate`: whether it waits before its command
 function container.variant(settings)
   local variant = { detach = settings.detach or nil, tty = settings.tty or nil, gate = settings.gate }
   for _, name in ipairs { "stdin", "stdout", "stderr" } do
-    if settings[name] and settings[name] ~= "inherit" then variant[name] = true end
+    if settings[name] and settings[name] ~= "inherit" then variant[name] = settings[name] == "null" and "null" or true end
   end
   if settings.fds and next(settings.fds) then
     variant.fds = {}
@@ -205,14 +206,14 @@ end
 -- The packed program of a variant; the next start with the same one takes it as it is.
 local function prepared(self, settings)
   local variant = container.variant(settings)
-  local key = (variant.stdin and "0" or "") .. (variant.stdout and "1" or "") .. (variant.stderr and "2" or "")
-    .. (variant.detach and "d" or "") .. (variant.gate and "g" or "")
+  local key = ("%s %s %s"):format(variant.stdin, variant.stdout, variant.stderr) .. (variant.detach and "d" or "") .. (variant.gate and "g" or "")
     .. (variant.tty and ("%dx%d"):format(variant.tty.rows, variant.tty.columns) or "")
     .. (variant.fds and " " .. table.concat(variant.fds, " ") or "")
   local job = self.jobs[key]
   if not job then
     variant.placement = placement_of(self)
     job = require "casulo.process".job(container.plan(self.checked, self.host, variant))
+    job.opens_null = self.checked.standard_mounts
     job.flags, job.place = birth_flags(self.checked) | sys.CLONE_FILES, variant.placement and variant.placement.place
     if job.handed then
       job.gate, job.stays = variant.gate, self.checked.init and true
@@ -270,8 +271,9 @@ local function look_at_caller(self)
 end
 
 local function launch(self, settings)
+  local looked_at, refused = require "casulo.descriptors".look_at_inherited(settings)
+  settings = looked_at or settings
   settings.job = settings.job or prepared(self, settings)
-  local refused = require "casulo.descriptors".refuse_inherited(settings)
   if not refused and self.placement and self.placement.obstacle then
     refused = require "casulo.obstacles".line(self.placement.obstacle)
   end

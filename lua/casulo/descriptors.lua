@@ -28,18 +28,31 @@ end
 
 local STREAMS = { "stdin", "stdout", "stderr" }
 
+local NULL = 1 << 8 | 3 -- the number of the device
+
+local function with(settings, name, value)
+  local copy = {}
+  for key, each in pairs(settings) do copy[key] = each end
+  copy[name], copy.job = value, nil -- a job of its own
+  return copy
+end
+
 --- Looks at the standard streams that a container would inherit. A directory among them would be a way out: fchdir(2) goes there,
--- and .. leads on to the host's root. Who gives one on purpose names it, among `fds`.
+-- and .. leads on to the host's root. Who gives one on purpose names it, among `fds`. And by the host's /dev/null, which services have for
+-- a standard input, root inside could change the mode of that.
 -- @tparam table settings of a run
--- @treturn ?string what is wrong
-function descriptors.refuse_inherited(settings)
-  if settings.tty then return nil end
+-- @treturn table settings with "null" in place of the host's; or nil and what is wrong
+function descriptors.look_at_inherited(settings)
+  if settings.tty then return settings end
   for i, name in ipairs(STREAMS) do
     local found = (settings[name] or "inherit") == "inherit" and sys.fstat(i - 1)
-    if found and found.mode & sys.S_IFMT == sys.S_IFDIR then
-      return ('%s: it is a directory of the host, from which .. leads to all others; give "null", a file or a pipe'):format(name)
+    local type = found and found.mode & sys.S_IFMT
+    if type == sys.S_IFDIR then
+      return nil, ('%s: it is a directory of the host, from which .. leads to all others; give "null", a file or a pipe'):format(name)
     end
+    if type == sys.S_IFCHR and found.rdev == NULL then settings = with(settings, name, "null") end
   end
+  return settings
 end
 
 --- Waits until one of some entries is ready, or the time is over.

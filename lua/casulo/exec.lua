@@ -223,8 +223,9 @@ local function look_at(target)
 end
 
 local function start(target, settings)
-  local refused = require "casulo.descriptors".refuse_inherited(settings)
-  if refused then return nil, failure.new { message = refused } end
+  local refused
+  settings, refused = require "casulo.descriptors".look_at_inherited(settings)
+  if not settings then return nil, failure.new { message = refused } end
   local looked, ok, err = pcall(look_at, target)
   if not looked then return nil, failure.new { message = "exec: " .. tostring(ok) } end
   if not ok then return nil, err end

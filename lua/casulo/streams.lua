@@ -149,9 +149,28 @@ local function open_pipe(opened, name, setting)
   return place(opened, name, name == "stdin" and reader or writer, true)
 end
 
+-- A copy of the host's /dev that is read-only: by a descriptor of the host's own /dev/null root inside could change the mode of that.
+-- Who may make no such copy has no such root, either.
+local function copy_of_dev()
+  local dev = sys.open_tree(sys.AT_FDCWD, "/dev", sys.OPEN_TREE_CLONE | sys.OPEN_TREE_CLOEXEC | sys.AT_RECURSIVE)
+  if not dev then return sys.open("/dev", sys.O_PATH) end
+  local attributes = require "casulo.recipes.mounts".attribute_set(sys.MOUNT_ATTR_RDONLY)
+  local ok, message, errno = sys.mount_setattr(dev, "", sys.AT_EMPTY_PATH | sys.AT_RECURSIVE, attributes)
+  if ok then return dev end
+  release(dev)
+  return nil, message, errno
+end
+
+local function open_null(opened, flags)
+  local message, errno
+  if not opened.dev then opened.dev, message, errno = copy_of_dev() end
+  if not opened.dev then return nil, message, errno end
+  return sys.openat(opened.dev, "null", flags)
+end
+
 local function open_one(opened, name, setting)
   if setting == "null" then
-    local null, message, errno = sys.open("/dev/null", name == "stdin" and sys.O_RDONLY or sys.O_WRONLY)
+    local null, message, errno = open_null(opened, name == "stdin" and sys.O_RDONLY or sys.O_WRONLY)
     if not null then return nil, message, errno end
     return place(opened, name, null, true)
   end
@@ -193,7 +212,8 @@ end
 local function open_all(opened, settings)
   for _, name in ipairs(NAMES) do
     local setting = settings[name]
-    if setting and setting ~= "inherit" then
+    local is_childs = setting == "null" and settings.job.opens_null
+    if setting and setting ~= "inherit" and not is_childs then
       local ok, message, errno = open_one(opened, name, setting)
       if not ok then return nil, ("%s: %s"):format(name, message), errno end
     end
@@ -219,6 +239,7 @@ function streams.open(settings)
   local opened = setmetatable({ values = {}, ours = {}, theirs = {}, flows = {}, base = settings.job.above or 3 }, Opened)
   for number in pairs(settings.fds or {}) do opened.base = math.max(opened.base, number + 1) end
   local ok, message, errno = open_all(opened, settings)
+  if opened.dev then release(opened.dev) end
   if not ok then opened.err = require "casulo.failure".new { message = message, errno = errno } end
   return opened
 end

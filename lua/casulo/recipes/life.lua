@@ -107,9 +107,25 @@ end
 
 local STREAMS = { [0] = "stdin", "stdout", "stderr" }
 
+--- Opens what is given as "null", for `streams`: not the host's /dev/null, whose mode root inside could change by it.
+-- @tparam table variant `stdin`, `stdout`, `stderr`: "null" where it is that
+-- @tparam string dev the value that holds a /dev
+-- @treturn table steps
+-- @see null(4)
+function life.nulls(variant, dev)
+  local steps = {}
+  for number = 0, 2 do
+    if variant[STREAMS[number]] == "null" then
+      steps[#steps + 1] = { "openat", ref(dev), "null", (number == 0 and sys.O_RDONLY or sys.O_WRONLY) | sys.O_CLOEXEC, as = STREAMS[number],
+        why = "the container's own /dev/null: it is read-only, and the host's mode and owner cannot be changed by it" }
+    end
+  end
+  return steps
+end
+
 --- Streams other than the caller's, and descriptors by number, given as values: "stdin", "fds[3]". They come after
 -- `clean`, and after the last use of any other descriptor, which may have one of these numbers.
--- @tparam table variant `stdin`, `stdout`, `stderr`: true where it is given; `fds`: a list of the other numbers
+-- @tparam table variant `stdin`, `stdout`, `stderr`: true or "null" where it is given; `fds`: a list of the other numbers
 -- @treturn table steps
 -- @see dup2(2)
 function life.streams(variant)
