@@ -75,6 +75,15 @@ describe("a signal", function()
     end
   end)
 
+  support.each_identity("after the end takes nothing of what there is to read", function()
+    for _, call in ipairs { "signal", "kill" } do
+      local p <close> = assert(box "echo out; echo err >&2":start { stdout = "pipe", stderr = "pipe" })
+      wait_for_end(p)
+      assert.are.equal(sys.ESRCH, select(3, p[call](p, "TERM")))
+      assert.are.same({ exit_code = 0, stdout = "out\n", stderr = "err\n" }, p:wait())
+    end
+  end)
+
   support.each_identity("for a process that has ended is ESRCH, reaped or not", function()
     local p <close> = assert(box "exit 2":start())
     wait_for_end(p)

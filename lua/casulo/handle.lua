@@ -72,7 +72,8 @@ end
 -- Where that cannot be seen, a signal does no harm.
 local function has_ended(self)
   if self.status or self.result then return true end
-  return self.pidfd:is_open() and (sys.poll({ ending_of(self) }, 0) or 0) ~= 0
+  -- by an entry of its own: what `ending` has found, `outcome` takes for seen by a wait, which reads the streams first
+  return self.pidfd:is_open() and (sys.poll({ { fd = self.pidfd, events = sys.POLLIN } }, 0) or 0) ~= 0
 end
 
 --- Sends a signal. Which of them PID 1 of a PID namespace gets: SIGKILL and SIGSTOP, and those that it handles.
