@@ -150,6 +150,11 @@ describe("a description", function()
     for _, size in ipairs { "0", "0k", "0%" } do
       begins("container.mounts[2].size: expected", refused(mount { type = "tmpfs", target = "/x", size = size }))
     end
+    for _, size in ipairs { "18446744073709551616", "9223372036854775808", "17179869184g", "8589934592G", "9007199254740992k", "1001%",
+      ("9"):rep(400) } do
+      begins("container.mounts[2].size: expected less than 2^63 bytes, or at most 1000%, got ",
+        refused(mount { type = "tmpfs", target = "/x", size = size }))
+    end
   end)
 
   it("refuses a hidepid that the kernel does not know", function() -- proc(5) has 0, 1, 2 and 4
@@ -347,6 +352,10 @@ describe("a good description", function()
       { mount { type = "sysfs", target = "/s" }, "/s" },
       { mount { type = "tmpfs", target = "/x", size = 4096, mode = 448, nosuid = true }, '"700"' },
       { mount { type = "tmpfs", target = "/x", size = "50%", mode = "1777" }, '"50%"' },
+      { mount { type = "tmpfs", target = "/x", size = "1000%" }, '"1000%"' },
+      { mount { type = "tmpfs", target = "/x", size = "9223372036854775807" }, '"9223372036854775807"' },
+      { mount { type = "tmpfs", target = "/x", size = "8589934591g" }, '"8589934591g"' },
+      { mount { type = "tmpfs", target = "/x", size = "010m" }, '"size", "10m"' }, -- the kernel would take that for octal
       { { inherit_env = { "HOME" } }, "execve" }, { mount { type = "proc", target = "/x", hidepid = 2 }, '"hidepid", "2"' },
       { mount { type = "mqueue", target = "/q" }, '"mqueue"' },
     } do

@@ -63,6 +63,8 @@ describe("an empty root", function()
 
   it("is refused where it cannot be made", function()
     refused('container.rootfs.size: expected bytes, or a string such as "64m", got "big"', { rootfs = casulo.rootfs.tmpfs { size = "big" } })
+    refused("container.rootfs.size: expected less than 2^63 bytes", { rootfs = casulo.rootfs.tmpfs { size = "17179869184g" } })
+    refused("container.rootfs.size: expected less than 2^63 bytes", { rootfs = { "/", ephemeral = true, size = "17179869184g" } })
     refused('container.rootfs: unknown field "sise"; did you mean size?', { rootfs = casulo.rootfs.tmpfs { sise = 1 } })
     refused('container.rootfs.type: unknown type of root "tmp"; did you mean tmpfs?', { rootfs = { type = "tmp" } })
     local ok, message = pcall(casulo.rootfs.tmpfs, "16m")

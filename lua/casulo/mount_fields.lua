@@ -11,14 +11,20 @@ local mount_fields = {}
 
 local function path_of_host(value, path) return check.filled(value, path, "a path") end
 
+-- What each unit holds at most: the kernel counts in 64 bits and takes what wraps to 0 for no limit. Above 100% there may be swap.
+local MOST = { [""] = math.maxinteger, k = math.maxinteger >> 10, m = math.maxinteger >> 20, g = math.maxinteger >> 30, ["%"] = 1000 }
+
 --- Checks how large a tmpfs may grow.
 -- @param value bytes, or a string such as "64m" or "50%"
 -- @tparam string path how messages call it
 -- @treturn string as the kernel reads it
 function mount_fields.size(value, path)
   if math.type(value) == "integer" and value > 0 then return ("%d"):format(value) end
-  if type(value) == "string" and value:find "^%d+[kmgKMG%%]?$" and value:find "[1-9]" then return value end
-  wrong(path, 'bytes, or a string such as "64m"', value)
+  local digits, unit = (type(value) == "string" and value or ""):match "^0*([1-9]%d*)([kmgKMG%%]?)$" -- with a 0 in front it would be octal
+  if not digits then wrong(path, 'bytes, or a string such as "64m"', value) end
+  local number = math.tointeger(tonumber(digits))
+  if not number or number > MOST[unit:lower()] then wrong(path, "less than 2^63 bytes, or at most 1000%", value) end
+  return digits .. unit
 end
 
 --- Checks permission bits.
