@@ -82,6 +82,9 @@ describe("the recipes", function()
     assert.are.equal("mount", calls { all[1] })
     assert.are.equal("umount2 mount", calls { all[2] })
     assert.are.equal("inode64,size=1m", recipes.tmpfs("/t", { size = "1m", inode64 = true, nr_inodes = false })[1][6])
+    for mode, data in pairs { [511] = "mode=777", [493] = "mode=755", ["1777"] = "mode=1777" } do
+      assert.are.equal(data, recipes.tmpfs("/t", { mode = mode })[1][6])
+    end
     assert.are.equal("openat write close openat write close openat write close", calls { all[11] })
     assert.are.equal("/proc/self/setgroups", casulo.plan { all[11] }.steps[1][3])
     for _, step in ipairs(casulo.plan(all).steps) do assert.is_truthy(step.why and #step.why > 5, step[1]) end

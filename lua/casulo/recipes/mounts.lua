@@ -25,7 +25,8 @@ local function flags_and_data(options)
     elseif value == true then
       data[#data + 1] = name
     elseif value then
-      data[#data + 1] = ("%s=%s"):format(name, value)
+      local is_bits = name == "mode" and math.type(value) == "integer" -- which the kernel reads as octal digits
+      data[#data + 1] = (is_bits and "%s=%o" or "%s=%s"):format(name, value)
     end
   end
   table.sort(data)
@@ -72,7 +73,8 @@ end
 
 --- A file system in memory.
 -- @tparam string target
--- @tparam[opt] table options `nosuid`, `nodev`, `noexec`, `readonly`; `size`, `mode` and others of tmpfs(5)
+-- @tparam[opt] table options `nosuid`, `nodev`, `noexec`, `readonly`; `size`, `mode` (permission bits, or octal digits)
+-- and others of tmpfs(5)
 -- @treturn table steps
 -- @see tmpfs(5)
 function mounts.tmpfs(target, options)
