@@ -79,11 +79,14 @@ describe("a pool", function()
       ["pool[1]: expected a container, got nil"] = { size = 1 },
       ["pool.size: expected an integer from 1 to 65536, got 0"] = { box(), size = 0 },
       ["pool.name: a name is one container's, and a pool has many"] = { box { name = "one" }, size = 1 },
-      ['create: unknown field "sdtout"; did you mean stdout?'] = { box(), size = 1, sdtout = "pipe" },
+      ['pool: unknown field "sdtout"; did you mean stdout?'] = { box(), size = 1, sdtout = "pipe" },
+      ['pool.timeout: expected seconds above 0, got "x\\ny"'] = { box(), size = 1, timeout = "x\ny" },
+      ["pool.stdout: the command's terminal is its stdout; leave out one of tty and stdout"] = { box { tty = true }, size = 1, stdout = "pipe" },
     } do
-      local ok, err = pcall(casulo.pool, settings)
+      local ok, err = pcall(function() return (casulo.pool(settings)) end)
       assert.is_false(ok)
-      assert.is_truthy(tostring(err):find(message, 1, true), tostring(err))
+      local line = debug.getinfo(1, "l").currentline - 2
+      assert.are.equal(("spec/pool_spec.lua:%d: %s"):format(line, message), (tostring(err):gsub("^.*spec/pool", "spec/pool")))
     end
   end)
 end)

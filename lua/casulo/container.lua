@@ -226,7 +226,12 @@ end
 
 local RUN_FIELDS = { "stdin", "stdout", "stderr", "fds", "timeout", "detach", "tty", "name" }
 
-local function settings_of(self, options, call)
+--- The settings of a start: the options in place of what the description says. Raises what is wrong with them, or with both together.
+-- @tparam container self
+-- @tparam ?table options
+-- @tparam string call how messages call them
+-- @treturn table
+function container.settings(self, options, call)
   local settings = description.run_options(options, call)
   for _, name in ipairs(RUN_FIELDS) do
     if settings[name] == nil then settings[name] = self.checked[name] end
@@ -288,7 +293,7 @@ local function start(self, options, call)
   local settings = options == nil and not gate and self.defaults
   if not settings then
     local ok
-    ok, settings = description.try(settings_of, self, options, call)
+    ok, settings = description.try(container.settings, self, options, call)
     if not ok then error(settings, 3) end
     settings.gate = gate
     if options == nil and not gate then self.defaults = settings end

@@ -5,6 +5,7 @@
 
 local check = require "casulo.check"
 local container = require "casulo.container"
+local description = require "casulo.description"
 
 local Pool = {}
 Pool.__index = Pool
@@ -55,6 +56,7 @@ local function checked(settings)
   options[1], options.size = nil, nil
   if not container.is_container(box) then check.wrong("pool[1]", "a container", box) end
   if options.name or box.raw.name then error("pool.name: a name is one container's, and a pool has many", 0) end
+  container.settings(box, options, "pool") -- now: a start would tell of them as its own
   return setmetatable({ container = box, size = size, options = options, ready = {} }, Pool)
 end
 
@@ -62,7 +64,7 @@ end
 -- @tparam table settings the container first; `size`: how many are ready; and the options of `Container:start` for each
 -- @treturn pool with `start`, `fill` and `close`, which the end of its scope calls, too; or nil and an error
 function pool.new(settings)
-  local ok, made = pcall(checked, settings)
+  local ok, made = description.try(checked, settings)
   if not ok then error(made, 2) end
   local filled, err = made:fill()
   if filled then return made end
