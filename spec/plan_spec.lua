@@ -181,7 +181,13 @@ describe("unshared", function()
     if not support.needs_root() then return end
     for _, case in ipairs {
       { { recipes.private_mounts(), recipes.pivot_root(support.rootfs()), function() error "boom" end }, "boom" },
-      { { function() end, { "mount", nil, nil, nil, nil } }, "bad argument #2" },
+      { { function() end, { "mount", nil, nil, nil, nil } }, "^mount%(.*%): bad argument #2 to 'mount' %(" },
+      { { { "umount2", "/mnt" }, function() end }, "^umount2%(\"/mnt\"%): bad argument #2 to 'umount2' %(an integer expected" },
+      { { { "poll", { {} }, 0, phase = "before" } }, "^poll%(.*%): bad argument #1 to 'poll' %(field fd" },
+      { { { "execve", "/bin/true" }, function() end }, "^execve%(\"/bin/true\"%): bad argument #2 to 'execve' %(" },
+      { { { "clone" }, function() end }, "^clone%(%): bad argument #1 to 'clone' %(" },
+      { { { "spawn", 5, phase = "born" }, { "getpid" } }, "^spawn%(5%): bad argument #1 to 'spawn' %(a list" },
+      { { { "openat", sys.AT_FDCWD, "/nonexistent", 0, phase = "before" } }, "^openat%(.*%): No such file or directory$" },
       { { function() end, { "frob" } }, "no such call" },
       { { recipes.private_mounts }, "meant to be called" },
     } do
@@ -204,6 +210,22 @@ describe("unshared", function()
       { "setsid" }, { "chdir", "/nope", phase = "after" } })
     assert.is_nil(result)
     assert.is_nil(sys.stat(path))
+  end)
+
+  it("names the step of a ref that nothing gave a value, and leaves nothing behind", function()
+    local path = support.tmpdir() .. "/made"
+    for _, made in ipairs { { "mkdir", path, 493, phase = "before", undo = { "rmdir", path } }, function() end } do
+      local result, err = casulo.unshared({}, { made, { "setsid" }, { "fchdir", ref "nobody" } })
+      assert.is_nil(result)
+      assert.are.equal('fchdir(nobody): no value for ref "nobody"', tostring(err))
+      assert.is_nil(sys.stat(path))
+    end
+    local _, err = casulo.unshared({}, { { "poll", { { fd = ref "nobody", events = sys.POLLIN } }, 0 } })
+    assert.are.equal('poll([{nobody, POLLIN}], 1, 0): no value for ref "nobody"', tostring(err))
+    local ok, message = pcall(function() return (casulo.unshared({}, { { "setsid" }, { "chdir", ref "nobody" } })) end)
+    assert.is_false(ok)
+    local expected = 'plan_spec.lua:%d+: program: step 2, chdir, argument 1: expected a string, got the reference "nobody"$'
+    assert.is_truthy(message:find(expected), message)
   end)
 
   it("brings back which call failed, whoever ran it", function()

@@ -31,6 +31,7 @@ end
 --   could not be executed; or nil, a message of the call that failed before, and 0
 -- @see execvp(3), waitpid(2)
 function calls.spawn(argv)
+  if type(argv) ~= "table" or not argv[1] then error("bad argument #1 to 'spawn' (a list of a program and its arguments expected)", 0) end
   local reader <close>, low = sys.pipe2(sys.O_NONBLOCK) -- read when it has ended, whoever else holds a copy
   if not reader then return nil, low, 0 end
   local errors, message = sys.fcntl(low, sys.F_DUPFD_CLOEXEC, 3) -- not the standard stream that it becomes

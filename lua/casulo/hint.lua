@@ -32,6 +32,9 @@ local function at_clone(err, host)
   if err.errno == sys.EAGAIN then return "too many processes: see ulimit -u, pids.max of the cgroup and sysctl kernel.pid_max" end
 end
 
+-- What the plan calls the first argument, where that is the result of another step.
+local function value_name(err) return type(err.args[1]) == "table" and err.args[1].ref end
+
 local CALLS = {}
 function CALLS.open_tree(err)
   local is_root, path = err.step.as == "root", err.args[2]
@@ -87,7 +90,7 @@ function CALLS.pivot_root(err, host) return err.errno == sys.EINVAL and obstacle
 
 -- The steps call the context of a file system after it, or after the place where it goes.
 function CALLS.fsmount(err, host)
-  local context = err.errno == sys.EPERM and err.args[1].ref or ""
+  local context = err.errno == sys.EPERM and value_name(err) or ""
   for _, kind in ipairs { "proc", "sys" } do
     if context:find(kind, 1, true) then return obstacles.covered(kind, host) end
   end
@@ -106,15 +109,13 @@ function CALLS.move_mount(err)
   return "a directory goes on a directory, a file on a file"
 end
 function CALLS.openat(err)
-  if err.step.phase == "before" and err.args[1].ref == "cgroup" and err.errno == sys.ENOENT then
+  if err.step.phase == "before" and value_name(err) == "cgroup" and err.errno == sys.ENOENT then
     return "limits: the cgroups of this kernel, or of this host, have no such file"
   end
   if not tostring(err.args[2]):find "^/proc/self/" then return nil end
   return err.errno == sys.EACCES and obstacles.not_dumpable() or err.errno == sys.ENOENT and obstacles.no_proc() or nil
 end
 
--- What the plan calls the first argument, where that is the result of another step.
-local function value_name(err) return type(err.args[1]) == "table" and err.args[1].ref end
 function CALLS.chdir(err)
   if err.errno == sys.ENOENT then return "there is no such directory where this process is: in the container, for cwd" end
   if err.errno == sys.ENOTDIR then return "cwd: that is no directory" end
@@ -197,7 +198,7 @@ function CALLS.write(err, host)
   if type(file) == "table" and file.ref:find("%l%.%w") and err.step.phase == "before" then return "limits: the kernel takes no such value" end
 end
 
-function CALLS.spawn(err, host) return obstacles.helper(err.args[1][1], err.errno, err.reason, host) end
+function CALLS.spawn(err, host) return type(err.args[1]) == "table" and obstacles.helper(err.args[1][1], err.errno, err.reason, host) or nil end
 
 -- These, too, take the rights that a new user namespace gives.
 local PRIVILEGED = {
@@ -217,6 +218,7 @@ end
 -- @treturn table|string|nil what `casulo.obstacles` has for it, or a hint of another kind
 function hint.obstacle(err, host)
   local found
+  if err.errno == 0 and err.call ~= "spawn" then return nil end -- no reason of the kernel's: a wrong argument, say
   if err.call == "clone" then found = at_clone(err, host)
   elseif err.errno == sys.ENOSYS and err.call then found = obstacles.missing(err.call, host)
   else found = at_step(err, host) end

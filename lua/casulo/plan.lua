@@ -155,17 +155,25 @@ local function tolerates(step, errno)
   return false
 end
 
-local function perform_call(step, sys, values)
+-- → the function that makes the call, and its arguments
+local function prepared(step, sys, values)
   local count, arguments = plan.arity(step), {}
   for i = 1, count do arguments[i] = resolve(step[i + 1], values) end
   local perform = type(sys[step[1]]) == "function" and sys[step[1]] or error("casulo.sys has no such call", 0)
-  return perform(table.unpack(arguments, 1, count))
+  return perform, table.unpack(arguments, 1, count)
 end
 
--- A wrong argument is the plan's mistake, but nothing done before it may be left behind: so it is a failure like others.
-local function outcome_of(is_well, result, message, errno)
+-- Called by pcall itself, a function of C puts no place of this file in front of what it raises.
+local function perform_call(is_well, ...)
+  if is_well then return pcall(...) end
+  return false, ...
+end
+
+-- A wrong argument is the plan's mistake, but nothing done before it may be left behind: so it is a failure like others. Lua finds
+-- no name, or a longer one, for a function that pcall calls.
+local function outcome_of(name, is_well, result, message, errno)
   if is_well then return result, message, errno end
-  return nil, tostring(result), 0
+  return nil, (tostring(result):gsub("^(bad argument #%d+ to )'[^']*'", ("%%1'%s'"):format(name))), 0
 end
 
 -- A step for an error to tell of: with the texts that its refs stand for, which say more than their names.
@@ -180,7 +188,7 @@ local function with_texts(step, values)
 end
 
 local function call(step, sys, values)
-  local result, message, errno = outcome_of(pcall(perform_call, step, sys, values))
+  local result, message, errno = outcome_of(step[1], perform_call(pcall(prepared, step, sys, values)))
   if result == nil then
     if tolerates(step, errno) then return true end
     return nil, { step = with_texts(step, values), message = message, errno = errno }

@@ -83,10 +83,29 @@ local function born(steps, values, state)
   end
 end
 
+local function has_ref(value, name)
+  if type(value) ~= "table" then return false end
+  if value.ref == name then return true end
+  for _, inner in pairs(value) do
+    if has_ref(inner, name) then return true end
+  end
+  return false
+end
+
+-- What a clone raises is the plan's mistake, as a ref without a value is: told by its step, which is a failure like others.
+local function mistaken(steps, message)
+  local name = message:match '^clone: (no value for ref ".*")$'
+  for _, step in ipairs(name and steps or {}) do
+    if has_ref(step, name:match '"(.*)"') then return require "casulo.failure".new { step = step, message = name, errno = 0 } end
+  end
+  return require "casulo.failure".new { message = message, errno = 0 }
+end
+
 local function clone_program(job, flags, values)
   local born_steps, state = job.born, {}
   local options = { values = values, cgroup = values.cgroup, born = born_steps[1] and born(born_steps, values, state) or nil }
-  local pid, pidfd, errno, position = sys.clone(flags | sys.CLONE_PIDFD, job.program, options)
+  local ok, pid, pidfd, errno, position = pcall(sys.clone, flags | sys.CLONE_PIDFD, job.program, options)
+  if not ok then return nil, mistaken(job.steps, tostring(pid)) end
   if pid then return pid, pidfd end
   if state.done then plan.undo(born_steps, #born_steps, sys, values) end
   if state.failure then return nil, require "casulo.failure".new(state.failure) end

@@ -14,6 +14,14 @@ local function own_maps(new)
   return require "casulo.recipes.users".own_id_maps({ { 0, sys.geteuid(), 1 } }, { { 0, sys.getegid(), 1 } })
 end
 
+-- The message names the place of an argument, and not what is there, which a reference to no descriptor would be.
+local function with_reference(message, steps)
+  local position, place = message:match "^program: step (%d+), [%w_]+, argument (%d+): expected "
+  local argument = position and steps[tonumber(position)][tonumber(place) + 1]
+  local name = type(argument) == "table" and argument.ref
+  return name and ("%s, got the reference %q"):format(message, tostring(name)) or message
+end
+
 local function job_of(the_plan, new, variant)
   local needs_copy = the_plan:needs_copy()
   if needs_copy and the_plan:phase "born"[1] then
@@ -22,7 +30,7 @@ local function job_of(the_plan, new, variant)
   local own_steps = the_plan:phase "child"
   if not needs_copy and own_steps[1] then
     local ok, wrong = pcall(sys.program, own_steps) -- what is wrong is told by the number that the caller knows
-    if not ok then error(wrong, 0) end
+    if not ok then error(with_reference(tostring(wrong), own_steps), 0) end
   end
   local whole = plan.new {
     life.caller(), life.die_with_caller(), own_maps(new), life.streams(variant),
