@@ -133,6 +133,11 @@ describe("doctor", function()
     finds("problem", "only while a whole one is in sight, and there is none here", nil, finding("/proc", USER, { proc = err }))
   end)
 
+  it("has no cure for a caller without an account and without subordinate ids", function()
+    local unknown = over(USER, { login = "1000", subuid = { partial = true, free = 100000 } })
+    finds("warning", "/etc/subuid gives 1000 no ids: it goes by names, and /etc/passwd has none for this uid", nil, finding("ids", unknown))
+  end)
+
   it("knows what else of a kernel a container may ask for", function()
     finds("problem", "no filters of system calls", "boot a kernel with CONFIG_SECCOMP_FILTER", finding("seccomp", over(USER, { sysctls = {} })))
     finds("warning", "no overlay file system", "modprobe overlay", finding("overlay", over(USER, { overlay = false })))

@@ -62,6 +62,9 @@ describe("a map of ids", function()
       .. "root can give some: usermod --add-subuids 165536-231071 root", { uid_map = "auto" }, ROOT)
     refuses('gid_map: "auto" takes the ids that /etc/subgid gives the caller, and there are none; '
       .. "root can give some: usermod --add-subgids 165536-231071 eva", { gid_map = "auto" }, EVA)
+    refuses('uid_map: "auto" takes the ids that /etc/subuid gives the caller, and there are none; '
+      .. "it goes by names, and /etc/passwd has none for this uid", { uid_map = "auto" },
+      { uid = 61235, gid = 61235, login = "61235", subuid = { partial = true, free = 9 }, subgid = NONE, last_capability = 40 })
   end)
 
   it("is left to newuidmap where files do not tell whose the ids are", function()

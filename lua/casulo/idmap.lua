@@ -59,8 +59,12 @@ local function listed(ranges)
   return table.concat(texts, ", ")
 end
 
--- What root can do for a user who has no ids.
-local function cure(kind, host) return "root can give some: " .. require "casulo.obstacles".no_subordinate(kind, host).cure end
+-- What root can do for a user who has no ids, or why nothing.
+local function cure(kind, host)
+  local obstacles = require "casulo.obstacles"
+  local command = obstacles.no_subordinate(kind, host).cure
+  return command and "root can give some: " .. command or obstacles.NO_ACCOUNT
+end
 
 -- Whose ids an ordinary user may map: its own, and those that are subordinate to it. Where the files do not tell, newuidmap will.
 local function check_allowed(map, path, kind, host)

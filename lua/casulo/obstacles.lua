@@ -183,12 +183,18 @@ function obstacles.memory(host)
   return obstacle(nil, "casulo-init is executed from memory, which a security module or a filter of this host forbids")
 end
 
+--- Why newuidmap gives a caller without an account nothing, whatever the files say.
+obstacles.NO_ACCOUNT = "it goes by names, and /etc/passwd has none for this uid"
+
 --- A user without subordinate ids.
 -- @tparam string kind "uid" or "gid"
 -- @tparam table host
 -- @treturn table
 function obstacles.no_subordinate(kind, host)
   local first = host["sub" .. kind].free
+  if host.login == ("%d"):format(host.uid) then -- which usermod does not know, either
+    return obstacle(nil, "/etc/sub%s gives %s no ids: %s", kind, host.login, obstacles.NO_ACCOUNT)
+  end
   return obstacle(("usermod --add-sub%ss %d-%d %s"):format(kind, first, first + 65535, host.login), "/etc/sub%s gives %s no ids", kind, host.login)
 end
 
@@ -202,7 +208,7 @@ end
 
 -- What newuidmap and newgidmap say → the obstacle.
 local HELPERS = {
-  ["Cannot determine your user name"] = function() return obstacle(nil, "it goes by names, and /etc/passwd has none for this uid") end,
+  ["Cannot determine your user name"] = function() return obstacle(nil, obstacles.NO_ACCOUNT) end,
   ["owned by a different user"] = function()
     return obstacle(nil, "the caller's ids are not those of its entry in /etc/passwd, as after newgrp")
   end,
