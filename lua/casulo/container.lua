@@ -203,6 +203,11 @@ function Container:explain()
     :explain(explain.clone(birth_flags(self.checked), variant.placement), why)
 end
 
+--- Whether rules of its own are in the filter of a container.
+-- @tparam table checked
+-- @treturn ?boolean
+function container.has_rules(checked) return checked.seccomp and next(checked.seccomp) ~= nil or nil end
+
 -- The packed program of a variant; the next start with the same one takes it as it is.
 local function prepared(self, settings)
   local variant = container.variant(settings)
@@ -215,6 +220,7 @@ local function prepared(self, settings)
     job = require "casulo.process".job(container.plan(self.checked, self.host, variant))
     job.opens_null = self.checked.standard_mounts
     job.flags, job.place = birth_flags(self.checked) | sys.CLONE_FILES, variant.placement and variant.placement.place
+    job.has_rules = container.has_rules(self.checked)
     if job.handed then
       job.gate, job.stays = variant.gate, self.checked.init and true
       job.above = numbers_of(self.checked, variant).above

@@ -234,7 +234,7 @@ local function start(target, settings)
   local the_plan, numbers = plan_of(target, settings.checked, variant)
   settings.job = process.job(the_plan)
   settings.job.flags, settings.job.above, settings.job.patience = sys.CLONE_FILES, numbers.above, PATIENCE
-  settings.job.stays, settings.job.stands_in = true, true
+  settings.job.stays, settings.job.stands_in, settings.job.has_rules = true, true, container.has_rules(settings.checked)
   settings.values = { container = target.pidfd:fileno() }
   for i, fd in ipairs(target.cgroups) do settings.values["cgroup " .. i] = fd end
   local started

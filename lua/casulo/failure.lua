@@ -36,11 +36,13 @@ end
 
 --- Makes an error.
 -- @tparam table facts `step`, or `call` and `args`; `message`; `errno`; `is_restricted`: whether Landlock may have been the reason;
---   `found`: what of a command there is that could not be executed, as of `casulo.executable`
+--   `is_ruled`: whether rules of the description's for seccomp may; `found`: what of a command there is that could not be executed, as
+--   of `casulo.executable`
 -- @treturn table
 function failure.new(facts)
   local err = setmetatable({ step = facts.step, call = facts.call, args = facts.args, message = facts.message, errno = facts.errno,
-    is_restricted = facts.is_restricted, found = facts.found }, Failure)
+    is_restricted = facts.is_restricted, is_ruled = facts.is_ruled,
+    found = facts.found }, Failure)
   if type(err.step) == "table" then
     err.call = err.step[1]
     err.args = table.move(err.step, 2, require "casulo.plan".arity(err.step) + 1, 1, {})

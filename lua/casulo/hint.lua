@@ -212,6 +212,14 @@ local function at_step(err, host)
   return CALLS[err.call] and CALLS[err.call](err, host) or PRIVILEGED[err.call] and refused(err, host) or nil
 end
 
+local RULES = "seccomp: the rules of the description may be the cause: once installed, they hold for casulo's own calls, too"
+local OTHER_REASONS = { execve = true, openat2 = true, chdir = true, fchdir = true, setrlimit = true } -- for the kernel to refuse these
+
+-- Whether a call failed as one does that the host is in the way of, after rules of the description's that may be so themselves.
+local function by_rules(err)
+  return err.is_ruled and (err.errno == sys.ENOSYS or is_refused(err) and not OTHER_REASONS[err.call])
+end
+
 --- What is in the way, where that is known.
 -- @tparam table err what `casulo.failure` makes
 -- @tparam table host facts, as of `casulo.surroundings`
@@ -219,10 +227,11 @@ end
 function hint.obstacle(err, host)
   local found
   if err.errno == 0 and err.call ~= "spawn" then return nil end -- no reason of the kernel's: a wrong argument, say
+  if by_rules(err) then return RULES end
   if err.call == "clone" then found = at_clone(err, host)
   elseif err.errno == sys.ENOSYS and err.call then found = obstacles.missing(err.call, host)
   else found = at_step(err, host) end
-  return found or require "casulo.shortages"(err, host)
+  return found or require "casulo.shortages"(err, host) or err.is_ruled and RULES or nil
 end
 
 --- The hint for an error.

@@ -40,21 +40,28 @@ local function denied_before(steps, results, position)
   end
 end
 
-local function is_restricted(steps)
-  for _, step in ipairs(steps) do
-    if step[1] == "landlock_restrict_self" then return true end
+local function has_call(steps, call, last)
+  for i = 1, last do
+    if steps[i][1] == call then return true end
   end
 end
 
+-- Whether rules of the description hold for a step: its filter is installed by one before.
+local function is_ruled(job, steps, position)
+  if not job.has_rules then return nil end
+  return has_call(steps, "seccomp", position - 1) or steps == job.handed and has_call(job.steps, "seccomp", #job.steps)
+end
+
 -- `found`: what of a command there is that could not be executed, as of `casulo.executable`
-local function failed_in_child(steps, results, message, errno, position, found)
+local function failed_in_child(job, steps, results, message, errno, position, found)
   local step = steps[position]
   if step and step[1] == "execve" and errno == sys.ENOENT then
     local denied = denied_before(steps, results, position)
     if denied then step, errno = denied, sys.EACCES end
   end
   if found and found.errno == 0 and (results[found.step] or 0) < 0 then step, errno = steps[found.step], -results[found.step] end
-  return require "casulo.failure".new { step = step, message = message, errno = errno, is_restricted = is_restricted(steps), found = found }
+  return require "casulo.failure".new { step = step, message = message, errno = errno, found = found,
+    is_restricted = has_call(steps, "landlock_restrict_self", #steps), is_ruled = is_ruled(job, steps, position) }
 end
 
 -- A call that `sys.clone` makes beside the program and itself: "clone: mmap: Cannot allocate memory".
@@ -110,7 +117,7 @@ local function clone_program(job, flags, values)
   if state.done then plan.undo(born_steps, #born_steps, sys, values) end
   if state.failure then return nil, require "casulo.failure".new(state.failure) end
   if not position or position == 0 and errno ~= sys.ECANCELED then return nil, failed_at_clone(flags, pidfd, errno) end
-  return nil, failed_in_child(job.steps, job.program:results(), pidfd, errno, position)
+  return nil, failed_in_child(job, job.steps, job.program:results(), pidfd, errno, position)
 end
 
 -- A plan with Lua functions runs in a copy of this process; what goes wrong comes back as text through a pipe.
@@ -134,8 +141,8 @@ end
 -- What casulo-init does beside the steps of the plan, counted after them.
 local OWN_CALLS = { "clone", "signalfd", "mmap" }
 
-local function failed_beside(call, errno)
-  return require "casulo.failure".new { call = call, args = { 0 }, errno = errno,
+local function failed_beside(job, call, errno)
+  return require "casulo.failure".new { call = call, args = { 0 }, errno = errno, is_ruled = job.has_rules,
     message = ("casulo-init: %s: %s"):format(call, sys.strerror(errno)) }
 end
 
@@ -176,17 +183,17 @@ local function executed(self)
   if text == "" and not self.job.stays then return true end -- its end was closed by the exec
   if position == 0 then
     message = message or "casulo-init ended before the command was executed"
-    return nil, require "casulo.failure".new { message = message, errno = errno or sys.ECANCELED }
+    return nil, require "casulo.failure".new { message = message, errno = errno or sys.ECANCELED, is_ruled = self.job.has_rules }
   end
   if not position then
     self.runs = true
     return true
   end
   local steps = self.job.handed
-  if position > #steps then return nil, failed_beside(OWN_CALLS[position - #steps], failed_with) end
+  if position > #steps then return nil, failed_beside(self.job, OWN_CALLS[position - #steps], failed_with) end
   message = failed_with == sys.ECANCELED and "the child of casulo-init was killed at this step"
     or ("%s: returned %s"):format(steps[position][1], results[position])
-  return nil, failed_in_child(steps, results, message, failed_with, position, found)
+  return nil, failed_in_child(self.job, steps, results, message, failed_with, position, found)
 end
 
 -- What is left to do when the child has executed. → true, or nil and an error
