@@ -89,6 +89,27 @@ describe("a mount that cannot be made:", function()
     assert(sys.symlink("circle", root .. "/circle"))
     return run { rootfs = root, mounts = { { type = "tmpfs", target = "/circle" } } }
   end)
+  local function tells_link(when, target)
+    tells(when, function()
+      local root, err = tree(), nil
+      assert(sys.symlink("nowhere", root .. "/resolv"))
+      for _, mount in ipairs {
+        { type = "file", content = "x" }, { type = "bind", source = "/etc" }, { type = "bind", source = "/etc/passwd" }, { type = "directory" },
+        { type = "tmpfs" },
+      } do
+        mount.target = target
+        err = run { rootfs = root, mounts = { mount } }
+        errors_support.is_as_documented(when, err)
+      end
+      return err
+    end)
+  end
+  tells_link("a target that is a link to what is not there", "/resolv")
+  tells_link("a link to what is not there on the way to a target", "/resolv/x")
+  tells("a `directory` where something else has its name", function()
+    return run { mounts = { { type = "directory", target = "/etc/passwd" } } }
+  end)
+  tells("a file on the way to a `symlink`", function() return run { mounts = { { type = "symlink", target = "/etc/passwd/x", to = "/" } } } end)
   tells("an upper or work directory that is not there", function()
     return run(overlay { lower = { "/etc" }, upper = "/etc/nonexistent", work = "/etc/nonexistent too" })
   end)

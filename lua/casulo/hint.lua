@@ -102,6 +102,9 @@ function CALLS.mkdirat(err)
   if err.errno == sys.EACCES then return "the tree lacks this place to mount on, and is not the caller's to change" end
 end
 CALLS.mknodat = CALLS.mkdirat
+function CALLS.symlinkat(err)
+  if err.errno == sys.ENOTDIR then return "what lies above this link is no directory" end
+end
 function CALLS.move_mount(err)
   if err.errno ~= sys.ENOTDIR and (err.errno ~= sys.EINVAL or err.step.as ~= nil or err.args[4] == "/") then return nil end
   local place = type(err.args[3]) == "table" and tostring(err.args[3].ref):match "^place of (.*)"
@@ -142,10 +145,19 @@ end
 local NO_PLACE = "there is no such place in the container"
 local AT_PLACE = { [sys.ENOENT] = NO_PLACE, [sys.ENOTDIR] = NO_PLACE, [sys.EACCES] = "the user of the command may not reach it" }
 local PLACES = { ["^landlock "] = "landlock.paths", ["^place of "] = "masked, readonly_paths" }
+
+-- The place of a mount, and the directories above it. They have been made where they were missing, as far as the names were not taken.
+local function at_mount(err)
+  local is_directory = string.unpack("=I8", err.args[3]) & sys.O_DIRECTORY ~= 0
+  if err.errno == sys.ENOTDIR and is_directory then return "mounts: what is there already is no directory" end
+  if err.errno == sys.ENOENT or err.errno == sys.ENOTDIR then return "mounts: that is a symbolic link, which leads nowhere in the container" end
+end
+
 function CALLS.openat2(err)
   local name = tostring(err.step.as)
   if err.errno == sys.ELOOP then return "too many links, or one of /proc to an open file or another root, which is never followed" end
   if name == "working directory" then return CALLS.chdir(err) end
+  if name:find "^mount %d+ /" then return at_mount(err) end
   for pattern, field in pairs(PLACES) do
     if name:find(pattern) and AT_PLACE[err.errno] then return ("%s: %s"):format(field, AT_PLACE[err.errno]) end
   end
