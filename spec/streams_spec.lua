@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
 local casulo = require "casulo"
+local handle = require "casulo.handle"
 local support = require "support"
 local sys = casulo.sys
 
@@ -279,6 +280,54 @@ describe("the streams of a container", function()
   it("of a plan of one's own have no further numbers", function()
     assert.error_matches(function() casulo.unshared({}, {}, { fds = { [3] = 0 } }) end, "unshared: fds is for containers")
     assert.error_matches(function() casulo.unshared({}, {}, { detach = true }) end, "unshared: detach is for containers")
+  end)
+end)
+
+-- What a read would wait for comes late, so that no test waits for ever.
+describe("output of which poll has told", function()
+  local LATE = "sleep 10; echo late; echo late >&2"
+
+  local function is_blocking(descriptor) return sys.fcntl(descriptor, sys.F_GETFL) & sys.O_NONBLOCK == 0 end
+
+  -- Moves what poll is said to have found in all streams. → what came
+  local function moved(process)
+    local chunks = {}
+    for _, flow in ipairs(process:entries()) do
+      if flow.move then flow.revents = sys.POLLIN end
+    end
+    handle.move(process)
+    for _, flow in ipairs(process.flows) do
+      assert.are_not.equal(-1, flow.fd) -- it is looked at still
+      for _, chunk in ipairs(flow.chunks or {}) do chunks[#chunks + 1] = chunk end
+    end
+    return chunks
+  end
+
+  support.each_identity("is not waited for when the command has taken it back", function()
+    support.leaves_nothing(function()
+      local given = {}
+      local p <close> = assert(box("echo out; echo err >&2; " .. LATE):start {
+        stdout = "pipe", stderr = function(chunk) given[#given + 1] = chunk end })
+      assert.is_true(is_blocking(p.stdout)) -- the user's own to read
+      for _, flow in ipairs(p:entries()) do
+        if flow.move then
+          assert.are.equal(1, sys.poll({ flow }, 30000))
+          local again <close> = assert(sys.open("/proc/self/fd/" .. flow.fd:fileno(), sys.O_RDONLY)) -- as a command opens its stdout
+          assert.is_truthy(sys.read(again, 100))
+        end
+      end
+      assert.are.same({}, moved(p))
+      assert.are.same({}, given)
+      assert.are.same({ nil, "timeout" }, { p:wait(0) })
+    end)
+  end)
+
+  support.each_identity("is not waited for in a terminal that has none", function()
+    support.leaves_nothing(function()
+      local p <close> = assert(box(LATE, { tty = true }):start())
+      assert.is_true(is_blocking(p.tty))
+      assert.are.same({}, moved(p))
+    end)
   end)
 end)
 

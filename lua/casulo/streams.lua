@@ -65,12 +65,14 @@ local function read_some(flow)
   return true
 end
 
---- A flow: an entry for poll(2) that reads what comes from a descriptor.
+--- A flow: an entry for poll(2) that reads what comes from a descriptor, which it makes O_NONBLOCK: a child that opens its
+-- pipe for reading, too (/proc/self/fd/1), can take back what poll has told of, and a read would wait for more.
 -- @tparam string name
 -- @tparam descriptor descriptor
 -- @tparam[opt] function sink called with each chunk; without one they are kept in `chunks`
 -- @treturn table
 function streams.reading(name, descriptor, sink)
+  sys.fcntl(descriptor, sys.F_SETFL, sys.O_NONBLOCK)
   return { fd = descriptor, events = sys.POLLIN, revents = 0, move = read_some,
     name = name, descriptor = descriptor, sink = sink, chunks = not sink and {} or nil }
 end
