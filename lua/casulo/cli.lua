@@ -9,6 +9,7 @@ local cli = {}
 
 local FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
 cli.FAILED = FAILED
+local STDERR, PATIENCE = 2, 1000 -- milliseconds
 
 -- A mistake in the command line; anything else that is raised is casulo's own or the script's.
 local Mistake = {}
@@ -229,6 +230,15 @@ local function explain(arguments)
   return 0
 end
 
+local function complain(text) io.stderr:write("casulo: " .. text .. "\n") end
+
+-- Says so of the end of a container, unless it has a terminal for which nobody makes room: one that is read no more would hold casulo
+-- up for ever.
+local function comment(box, text)
+  local sys = require "casulo.sys"
+  if not box.checked.tty or sys.poll({ { fd = STDERR, events = sys.POLLOUT } }, PATIENCE) ~= 0 then complain(text) end
+end
+
 --- Says on standard error why a command never ran.
 -- @tparam ?table result of a process
 -- @param err
@@ -236,7 +246,7 @@ end
 -- @treturn integer exit status
 function cli.report(result, err, deaf_to)
   if not result then
-    io.stderr:write("casulo: ", tostring(err), "\n")
+    complain(tostring(err))
     return err.kind == "not_found" and NOT_FOUND or err.kind == "not_executable" and NOT_EXECUTABLE or FAILED
   end
   if result.lost then mistake("the exit status is lost: %s", result.lost) end
@@ -246,8 +256,8 @@ end
 local function run(arguments)
   local box = container_of(arguments)
   local result, err, deaf_to = require "casulo.foreground"(function(options) return box:start(options) end, box.checked)
-  if result and result.oom_killed then io.stderr:write "casulo: the kernel killed for want of memory (limits.memory)\n" end
-  if result and result.timed_out then io.stderr:write(("casulo: ended after %g seconds\n"):format(box.checked.timeout)) end
+  if result and result.oom_killed then comment(box, "the kernel killed for want of memory (limits.memory)") end
+  if result and result.timed_out then comment(box, ("ended after %g seconds"):format(box.checked.timeout)) end
   return cli.report(result, err, deaf_to)
 end
 
@@ -339,7 +349,7 @@ function cli.main(words)
   local ok, status = pcall(dispatch, words[1], table.move(words, 2, #words, 1, {}))
   if ok then return status end
   local text = getmetatable(status) == Mistake and status.text or tostring(status)
-  io.stderr:write("casulo: ", (text:gsub("\n", " ")), "\n")
+  complain((text:gsub("\n", " ")))
   return FAILED
 end
 

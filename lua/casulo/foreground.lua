@@ -3,9 +3,12 @@
 --- A container in the foreground: it has the caller's streams, and the signals that the caller receives.
 -- @module casulo.foreground
 
+local handle = require "casulo.handle"
 local sys = require "casulo.sys"
 
 local FORWARDED = { "SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGCONT", "SIGWINCH" }
+local ENDING = { [sys.SIGHUP] = true, [sys.SIGINT] = true, [sys.SIGQUIT] = true, [sys.SIGTERM] = true } -- also of casulo itself
+local PATIENCE = 1 -- second, for whoever looks at the terminal, when an end was asked for
 local HARMLESS = { [sys.SIGCONT] = true, [sys.SIGWINCH] = true } -- a process that handles them not is none the worse
 
 -- Those that the caller does not ignore: nohup and background jobs ignore some, and that is meant to stay.
@@ -34,12 +37,13 @@ local Forwarder = {}
 Forwarder.__index = Forwarder
 
 local function end_for(self, number)
-  self.deaf_to = number
+  self.deaf_to, self.is_urgent = number, true
   self.process:kill()
 end
 
 -- What the terminal sent was meant for all that run in its foreground, so the whole process group gets it.
 function Forwarder:forward(number, from_kernel)
+  self.is_urgent = self.is_urgent or ENDING[number]
   local may_drop = self.process.own_pids and not HARMLESS[number]
   local stands = may_drop and standing(self.process, number)
   if stands == "deaf" then return end_for(self, number) end
@@ -83,6 +87,21 @@ local function next_event(process, forwarder, entries, pump)
   forwarder:look_again()
 end
 
+-- Shows what is left in the terminal of a process that has ended, to a slow reader, too; but one who reads no more holds casulo up
+-- only until the process's time is over, or a signal asks for the end.
+local function show_rest(process, forwarder, pump)
+  local signals = { fd = forwarder.signals, events = sys.POLLIN, revents = 0 }
+  local patience = process.timed_out and 0 or forwarder.is_urgent and PATIENCE
+  pump:drain(function(entry)
+    local ready
+    repeat
+      ready = sys.poll({ signals, entry }, process:milliseconds_left(patience and handle.now() + patience))
+      if ready and signals.revents ~= 0 and ENDING[next_signal(forwarder.signals)] then patience = 0 end
+    until ready == 0 or ready and entry.revents ~= 0
+    return ready ~= 0
+  end)
+end
+
 -- → a terminal's pump, and what poll looks at for it
 local function pump_of(process, entries)
   if not process.tty then return nil, table.move(process:entries(), 1, #process:entries(), 2, entries) end
@@ -110,7 +129,7 @@ return function(start, settings)
   local process <close>, err = start(options_of(settings))
   if not process then return nil, err end
   local _ <close> = process.tty
-  local pump, entries = pump_of(process, { { fd = signals, events = sys.POLLIN } })
+  local pump <close>, entries = pump_of(process, { { fd = signals, events = sys.POLLIN } })
   local raw <close>, failure = raw_terminal(pump)
   if not raw and failure then return nil, failure end
   local forwarder = setmetatable({ process = process, doubtful = {}, signals = signals }, Forwarder)
@@ -119,7 +138,7 @@ return function(start, settings)
     local result, why = process:wait(0)
     if not result and why ~= "timeout" then return nil, why end
     if result then
-      if pump then pump:drain() end
+      if pump then show_rest(process, forwarder, pump) end
       return result, nil, forwarder.deaf_to
     end
   end

@@ -7,6 +7,7 @@ local sys = require "casulo.sys"
 
 local STDIN, STDOUT = 0, 1
 local CHUNK = 4096 -- what a pipe takes whole when poll says that it takes some
+local HELD = 65536 -- more than a terminal holds, which is some 20,000 bytes
 local END_OF_FILE = "\4" -- what a terminal takes for the end of what is typed
 
 local Pump = {}
@@ -15,13 +16,24 @@ Pump.__index = Pump
 -- From one descriptor to another, through what the other did not take yet.
 local function direction(from, to) return { from = from, to = to, waiting = "" } end
 
---- Makes a pump.
+-- Standard output once more, for writes that never wait: a terminal has less room than poll tells, and a pipe others that fill it.
+-- The open file that others have, too, stays as it is. That of a regular file would have another offset, and a terminal's master
+-- opened again is another terminal.
+local function open_again()
+  local found = sys.fstat(STDOUT)
+  local is_fifo = found and found.mode & sys.S_IFMT == sys.S_IFIFO
+  local is_terminal = sys.ioctl(STDOUT, sys.TCGETS, ("\0"):rep(36)) and not sys.ioctl(STDOUT, sys.TIOCGPTN, ("\0"):rep(4))
+  return (is_fifo or is_terminal) and sys.open("/proc/self/fd/1", sys.O_WRONLY | sys.O_NONBLOCK | sys.O_NOCTTY) or nil
+end
+
+--- Makes a pump, which is to be closed.
 -- @tparam descriptor master the caller's side of the container's terminal
 -- @treturn table with two `entries` for each direction, for `sys.poll`
 local function new(master)
   sys.fcntl(master, sys.F_SETFL, sys.fcntl(master, sys.F_GETFL) | sys.O_NONBLOCK)
-  local self = setmetatable({ master = master, typed = direction(STDIN, master), shown = direction(master, STDOUT) }, Pump)
-  self.entries = {}
+  local output = open_again()
+  local self = setmetatable({ master = master, output = output, entries = {} }, Pump)
+  self.typed, self.shown = direction(STDIN, master), direction(master, output or STDOUT)
   for _, way in ipairs { self.typed, self.shown } do
     way.reading, way.writing = { fd = way.from, events = sys.POLLIN, revents = 0 }, { fd = -1, events = sys.POLLOUT, revents = 0 }
     table.move({ way.reading, way.writing }, 1, 2, #self.entries + 1, self.entries)
@@ -63,21 +75,29 @@ function Pump:move()
   end
 end
 
---- Shows what is left when the container has ended.
-function Pump:drain()
-  local way = self.shown
+--- Shows what is left when the container has ended. Another process may keep its terminal, and write on; so no more is read than
+-- a terminal holds.
+-- @tparam function wait gets an entry for `sys.poll`, and returns true when that is ready, or false to leave the rest
+function Pump:drain(wait)
+  local way, left = self.shown, HELD
   repeat
+    left = left - #way.waiting
     while way.waiting ~= "" do
-      sys.poll({ { fd = way.to, events = sys.POLLOUT } }, -1)
+      set(way)
+      if not wait(way.writing) then return end
       write(way)
     end
-  until way.ended or not read(way, "")
+  until way.ended or left <= 0 or not read(way, "")
 end
 
 --- Tells the container's terminal the size of the caller's.
 -- @tparam ?table size `rows`, `columns`
 function Pump:resize(size)
   if size then sys.ioctl(self.master, sys.TIOCSWINSZ, require "casulo.recipes.terminal".size(size.rows, size.columns)) end
+end
+
+function Pump:__close()
+  if self.output then self.output:close() end
 end
 
 return new
