@@ -95,24 +95,26 @@ local function mounts_to_cover()
   return list
 end
 
--- Covers for those below what is shown; the uppermost ones.
-local function covers(directories, to_cover, host)
-  local shown, list = {}, {}
-  for _, name in ipairs(directories) do shown[name] = true end
+-- Covers for the uppermost of those that can be seen inside; `target_of` gives the place where one is, or nothing.
+local function covers(to_cover, target_of, host)
+  local list = {}
   for _, path in ipairs(to_cover) do
-    if shown[first_part(path)] and not is_below_one_of(path, list) and look.lstat(path) then list[#list + 1] = cover(path, host) end
+    local target = target_of(path)
+    if target and not is_below_one_of(target, list) and look.lstat(path) then list[#list + 1] = cover(target, host) end
   end
   return list
 end
 
--- Likewise below a place of the host that is bound in, which brings its mounts along.
-local function covers_within(place, to_cover, host)
-  local real, list = real_path(place, place), {}
-  for _, path in ipairs(to_cover) do
-    local target = path:sub(1, #real + 1) == real .. "/" and place .. path:sub(#real + 1)
-    if target and not is_below_one_of(target, list) and look.lstat(path) then list[#list + 1] = cover(target, host) end
-  end
-  return list
+local function below_shown(directories)
+  local shown = {}
+  for _, name in ipairs(directories) do shown[name] = true end
+  return function(path) return shown[first_part(path)] and path end
+end
+
+-- A place of the host that is bound in brings along what is mounted below it.
+local function below_bound(place)
+  local real = real_path(place, place)
+  return function(path) return path:sub(1, #real + 1) == real .. "/" and place .. path:sub(#real + 1) end
 end
 
 -- A path of the host that is the same inside; one that is relative begins where the caller stands.
@@ -156,7 +158,7 @@ local function mounts_of(writable, hidden, host)
   for _, name in ipairs(directories) do
     put { type = "bind", source = "/" .. name, target = "/" .. name, readonly = true, nodev = true }
   end
-  for _, mount in ipairs(covers(directories, to_cover, host)) do put(mount) end
+  for _, mount in ipairs(covers(to_cover, below_shown(directories), host)) do put(mount) end
   for _, name in ipairs { "tmp", "run", "home", "root" } do
     put { type = "tmpfs", target = "/" .. name, mode = PRIVATE[name], why = "the container's own, in place of the host's" }
   end
@@ -164,7 +166,7 @@ local function mounts_of(writable, hidden, host)
     put { type = "bind", source = place, target = place, nodev = true, is_file = host.is_file(place) }
   end
   for _, place in ipairs(writable) do
-    for _, mount in ipairs(covers_within(place, to_cover, host)) do put(mount) end
+    for _, mount in ipairs(covers(to_cover, below_bound(place), host)) do put(mount) end
   end
   for _, place in ipairs(hidden) do put(cover(place, host)) end
   return list
