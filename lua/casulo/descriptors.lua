@@ -30,10 +30,10 @@ local STREAMS = { "stdin", "stdout", "stderr" }
 
 local NULL = 1 << 8 | 3 -- the number of the device
 
-local function with(settings, name, value)
+local function without_job(settings)
   local copy = {}
-  for key, each in pairs(settings) do copy[key] = each end
-  copy[name], copy.job = value, nil -- a job of its own
+  for key, value in pairs(settings) do copy[key] = value end
+  copy.job = nil
   return copy
 end
 
@@ -44,15 +44,19 @@ end
 -- @treturn table settings with "null" in place of the host's; or nil and what is wrong
 function descriptors.look_at_inherited(settings)
   if settings.tty then return settings end
+  local changed
   for i, name in ipairs(STREAMS) do
     local found = (settings[name] or "inherit") == "inherit" and sys.fstat(i - 1)
     local type = found and found.mode & sys.S_IFMT
     if type == sys.S_IFDIR then
       return nil, ('%s: it is a directory of the host, from which .. leads to all others; give "null", a file or a pipe'):format(name)
     end
-    if type == sys.S_IFCHR and found.rdev == NULL then settings = with(settings, name, "null") end
+    if type == sys.S_IFCHR and found.rdev == NULL then
+      changed = changed or without_job(settings)
+      changed[name] = "null"
+    end
   end
-  return settings
+  return changed or settings
 end
 
 --- Waits until one of some entries is ready, or the time is over.
