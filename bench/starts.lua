@@ -65,7 +65,7 @@ end
 -- @treturn table section
 function starts.beside_revision(settings)
   local section = {
-    name = "revision", title = ("The same, beside casulo of %s: µs"):format(settings.revision), rows = {},
+    name = "revision", title = ("Start, /bin/true, wait, from within a process, beside casulo of %s: µs"):format(settings.revision), rows = {},
     columns = { { "kind", "%s", "new namespaces; mounts" }, { "casulo", "%.0f" }, { "before", "%.0f", settings.revision }, { "ratio", "%.3f" } },
   }
   local ours <close> = casulo(settings)

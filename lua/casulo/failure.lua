@@ -41,8 +41,7 @@ end
 -- @treturn table
 function failure.new(facts)
   local err = setmetatable({ step = facts.step, call = facts.call, args = facts.args, message = facts.message, errno = facts.errno,
-    is_restricted = facts.is_restricted, is_ruled = facts.is_ruled,
-    found = facts.found }, Failure)
+    is_restricted = facts.is_restricted, is_ruled = facts.is_ruled, found = facts.found }, Failure)
   if type(err.step) == "table" then
     err.call = err.step[1]
     err.args = table.move(err.step, 2, require "casulo.plan".arity(err.step) + 1, 1, {})
